@@ -1,0 +1,1 @@
+"""What more than one service needs: contracts, settings, the database, the queue, the store."""

@@ -1,0 +1,474 @@
+"""Everything that crosses a boundary: HTTP bodies, rows handed out, job kinds, plans. No I/O.
+
+Field names are the HTTP contract's. Times are timezone-aware UTC, sizes bytes, durations seconds,
+ratios 0..1. An omitted optional field is left out of the JSON (`omit_defaults` is never used, so a
+`None` is written as null only where the contract shows the field without a question mark).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import os
+import time
+import uuid
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+
+def uuid7() -> uuid.UUID:
+    """A time-ordered UUID (RFC 9562, section 5.7): rows made one after another stay together."""
+    ms = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    value = (ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & (2**62 - 1)
+    return uuid.UUID(int=value)
+
+
+class TaskType(enum.StrEnum):
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+    TIME_SERIES = "time_series"
+
+
+class TaskStatus(enum.StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+class Stage(enum.StrEnum):
+    QUEUED = "queued"
+    PROFILING = "profiling"
+    FITTING = "fitting"
+    ENSEMBLING = "ensembling"
+    FINISHING = "finishing"
+    DONE = "done"
+
+
+class CandidateStatus(enum.StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class ModelStatus(enum.StrEnum):
+    SAVING = "saving"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class BundleStatus(enum.StrEnum):
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class JobKind(enum.StrEnum):
+    """Stable names of the messages: old and new workers run side by side on them."""
+
+    PROFILE = "profile"
+    PLAN = "plan"
+    FIT = "fit"
+    FINISH = "finish"
+    BUNDLE = "bundle"
+    SAVE = "save"
+    PURGE = "purge"
+
+
+BEST_MODEL = "best_model"
+"""The reserved slug under which a task's best model is asked for."""
+
+
+# --- what is warned of and what went wrong ------------------------------------------------------
+
+
+class Notice(Struct, kw_only=True):
+    """`{code, column?, message, evidence?, action}`: `action` says what was done about it."""
+
+    code: str
+    message: str
+    action: str
+    column: str | UnsetType = UNSET
+    evidence: str | UnsetType = UNSET
+
+
+class Fault(Struct):
+    """One fault of a body: a JSON pointer (RFC 6901) and what is wrong there."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Struct, kw_only=True):
+    """application/problem+json (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str | UnsetType = UNSET
+    errors: list[Fault] | UnsetType = UNSET
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+class File(Struct, kw_only=True):
+    file_id: uuid.UUID
+    name: str
+    size_bytes: int
+    sha256: str
+    created_at: dt.datetime
+    rows: int | UnsetType = UNSET
+    columns: int | UnsetType = UNSET
+
+
+class ValueCount(Struct):
+    value: str
+    count: int
+
+
+class Bin(Struct, rename={"from_": "from"}):
+    from_: float
+    to: float
+    count: int
+
+
+class ColumnProfile(Struct, kw_only=True):
+    """`role`: numeric | categorical | text | datetime | boolean | identifier | constant | empty."""
+
+    name: str
+    role: str
+    dtype: str
+    missing: int
+    distinct: int
+    min: float | str | UnsetType = UNSET
+    max: float | str | UnsetType = UNSET
+    mean: float | UnsetType = UNSET
+    top: list[ValueCount] | UnsetType = UNSET
+    histogram: list[Bin] | UnsetType = UNSET
+
+
+class Profile(Struct, kw_only=True):
+    rows: int
+    columns: list[ColumnProfile]
+    suggested_target: str | None
+    suggested_task_type: TaskType | None
+    reason: str
+    warnings: list[Notice]
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+class TrainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /ml/train`; only `file_id` and `target` are required."""
+
+    file_id: uuid.UUID
+    target: Annotated[str, Meta(min_length=1, max_length=1000)]
+    task_type: Literal["auto", "classification", "regression", "time_series"] = "auto"
+    models: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
+    metric: str | None = None
+    time_budget_s: Annotated[float, Meta(ge=1, le=86_400)] = 300
+    test_size: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    cv_folds: Annotated[int, Meta(ge=2, le=20)] = 5
+    refit: bool = True
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    exclude_columns: Annotated[list[str], Meta(max_length=10_000)] = []
+    group_column: str | None = None
+    time_column: str | None = None
+    series_column: str | None = None
+    horizon: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    on_leakage: Literal["warn", "drop", "fail"] = "warn"
+
+
+class Candidate(Struct, kw_only=True):
+    model_name: str
+    label: str
+    status: CandidateStatus
+    attempt: int
+    score: float | None | UnsetType = UNSET
+    fit_seconds: float | None | UnsetType = UNSET
+    reason: str | None | UnsetType = UNSET
+
+
+class Best(Struct, kw_only=True):
+    model_name: str
+    label: str
+    metric: str
+    score: float
+
+
+class Task(Struct, kw_only=True):
+    task_id: uuid.UUID
+    name: str
+    status: TaskStatus
+    target: str
+    progress: float
+    stage: Stage
+    message: str
+    candidates: list[Candidate]
+    warnings: list[Notice]
+    request: TrainRequest
+    created_at: dt.datetime
+    version: int
+    task_type: TaskType | UnsetType = UNSET
+    metric: str | UnsetType = UNSET
+    queue_position: int | UnsetType = UNSET
+    eta_seconds: float | UnsetType = UNSET
+    best: Best | UnsetType = UNSET
+    error: Problem | UnsetType = UNSET
+    started_at: dt.datetime | UnsetType = UNSET
+    finished_at: dt.datetime | UnsetType = UNSET
+
+
+class ModelChoice(Struct, kw_only=True):
+    """One entry of `GET /ml/models`."""
+
+    model_name: str
+    label: str
+    algorithm: str
+    task_type: TaskType
+    default: bool
+
+
+class MetricInfo(Struct, kw_only=True):
+    name: str
+    greater_is_better: bool
+
+
+class LeaderboardRow(Struct, kw_only=True):
+    """`metrics` holds every metric of the task type in its natural sign; undefined ones are null.
+
+    On the wire the metrics stand between `algorithm` and `cv_mean`, flat, as the contract has them.
+    """
+
+    rank: int | None
+    model_name: str
+    label: str
+    algorithm: str
+    metrics: dict[str, float | None]
+    cv_mean: float | None
+    cv_std: float | None
+    fit_seconds: float | None
+    predict_ms_per_row: float | None
+    size_bytes: int | None
+    status: CandidateStatus
+    reason: str | None
+
+    def flat(self) -> dict[str, Any]:
+        row = msgspec.structs.asdict(self)
+        metrics = row.pop("metrics")
+        head = ("rank", "model_name", "label", "algorithm")
+        return {k: row[k] for k in head} | metrics | {k: v for k, v in row.items() if k not in head}
+
+
+METRICS: dict[TaskType, dict[str, bool]] = {
+    TaskType.CLASSIFICATION: {
+        "accuracy": True,
+        "balanced_accuracy": True,
+        "f1_macro": True,
+        "f1_weighted": True,
+        "precision_macro": True,
+        "recall_macro": True,
+        "roc_auc": True,
+        "average_precision": True,
+        "log_loss": False,
+        "matthews_corrcoef": True,
+        "brier": False,
+    },
+    TaskType.REGRESSION: {
+        "r2": True,
+        "rmse": False,
+        "mae": False,
+        "mape": False,
+        "median_absolute_error": False,
+        "max_error": False,
+        "explained_variance": True,
+    },
+    TaskType.TIME_SERIES: {
+        "mase": False,
+        "smape": False,
+        "wape": False,
+        "rmse": False,
+        "mae": False,
+        "rmsse": False,
+    },
+}
+"""Every metric of a task type, in the leaderboard's order → whether greater is better."""
+
+HEADLINE: dict[TaskType, str] = {
+    TaskType.CLASSIFICATION: "accuracy",
+    TaskType.REGRESSION: "r2",
+    TaskType.TIME_SERIES: "mase",
+}
+
+_MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
+    TaskType.CLASSIFICATION: [
+        ("logistic_regression", "Logistic Regression", "Logistic Regression Classifier"),
+        ("random_forest", "Random Forest", "Random Forest Classifier"),
+        ("extra_trees", "Extra Trees", "Extra Trees Classifier"),
+        ("hist_gradient_boosting", "Hist Gradient Boosting", "Hist Gradient Boosting Classifier"),
+        ("xgboost", "XGBoost", "XGBoost Classifier"),
+        ("lightgbm", "LightGBM", "LightGBM Classifier"),
+        ("k_nearest_neighbors", "K-Nearest Neighbors", "K-Nearest Neighbors Classifier"),
+        ("naive_bayes", "Naive Bayes", "Gaussian Naive Bayes Classifier"),
+        ("mlp", "Neural Network (MLP)", "Multi-layer Perceptron Classifier"),
+    ],
+    TaskType.REGRESSION: [
+        ("ridge", "Ridge", "Ridge Regression"),
+        ("elastic_net", "Elastic Net", "Elastic Net Regression"),
+        ("random_forest", "Random Forest", "Random Forest Regressor"),
+        ("extra_trees", "Extra Trees", "Extra Trees Regressor"),
+        ("hist_gradient_boosting", "Hist Gradient Boosting", "Hist Gradient Boosting Regressor"),
+        ("xgboost", "XGBoost", "XGBoost Regressor"),
+        ("lightgbm", "LightGBM", "LightGBM Regressor"),
+        ("k_nearest_neighbors", "K-Nearest Neighbors", "K-Nearest Neighbors Regressor"),
+        ("mlp", "Neural Network (MLP)", "Multi-layer Perceptron Regressor"),
+    ],
+    TaskType.TIME_SERIES: [
+        ("seasonal_naive", "Seasonal Naive", "Seasonal Naive"),
+        ("dynamic_optimized_theta", "Dynamic Optimized Theta", "Dynamic Optimized Theta"),
+        ("auto_ets", "AutoETS", "Automatic Exponential Smoothing (ETS)"),
+        ("auto_ces", "AutoCES", "Automatic Complex Exponential Smoothing"),
+        ("lightgbm", "LightGBM (lags)", "LightGBM Regressor on lags"),
+    ],
+}
+
+MODELS: dict[TaskType, dict[str, ModelChoice]] = {
+    kind: {
+        slug: ModelChoice(model_name=slug, label=label, algorithm=algorithm, task_type=kind, default=True)
+        for slug, label, algorithm in rows
+    }
+    for kind, rows in _MODELS.items()
+}
+"""What can be asked for, by task type and slug. The API lists it; the trainer knows how to fit it."""
+
+
+class Plan(Struct, kw_only=True):
+    """What `plan` decided for a task; kept on the task's row and handed to every fit.
+
+    `roles` says how each feature column is prepared (numeric | categorical | text | datetime |
+    boolean); a column that is in neither `roles` nor a special place (target, time, series, group)
+    is left out, and a warning says why. `labels` are the classes in scikit-learn's sorted order.
+    `models` holds (slug, label, algorithm) in the order in which they are to be fitted.
+    """
+
+    task_type: TaskType
+    target: str
+    metric: str
+    roles: dict[str, str]
+    models: list[str]
+    rows: int
+    test_size: float
+    cv_folds: int
+    seed: int
+    refit: bool
+    split_digest: str
+    deadline_s: float
+    labels: list[str] | None = None
+    group_column: str | None = None
+    time_column: str | None = None
+    series_column: str | None = None
+    horizon: int | None = None
+    frequency: str | None = None
+    season_length: int | None = None
+    warnings: list[Notice] = []
+    details: dict[str, Any] = {}
+
+
+class PlotData(Struct, kw_only=True):
+    """`svg` is the drawn plot (the API turns it into `svg_url`); `data` what a frontend draws itself."""
+
+    model_name: str
+    kind: str
+    data: dict[str, Any]
+    svg: str = ""
+
+
+class ForecastPoint(Struct, kw_only=True):
+    time: str
+    mean: float
+    series: str | UnsetType = UNSET
+    lower_80: float | UnsetType = UNSET
+    upper_80: float | UnsetType = UNSET
+    lower_95: float | UnsetType = UNSET
+    upper_95: float | UnsetType = UNSET
+
+
+# --- bundles and saved models -------------------------------------------------------------------
+
+
+class Bundle(Struct, kw_only=True):
+    status: BundleStatus
+    progress: float
+    size_bytes: int | UnsetType = UNSET
+    expires_at: dt.datetime | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class Link(Struct, kw_only=True):
+    """What a file download answers to a client that asks for JSON."""
+
+    url: str
+    filename: str
+    size_bytes: int
+    sha256: str
+    expires_at: dt.datetime
+
+
+Tag = Annotated[str, Meta(min_length=1, max_length=40)]
+
+
+class SaveRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    task_id: uuid.UUID
+    model_name: Annotated[str, Meta(min_length=1, max_length=120)]
+    description: Annotated[str, Meta(max_length=2000)] | None = None
+    tags: Annotated[list[Tag], Meta(max_length=20)] = []
+    leaderboard_model: Annotated[str, Meta(min_length=1, max_length=200)] = BEST_MODEL
+
+
+class ModelPatch(Struct, kw_only=True, forbid_unknown_fields=True):
+    model_name: Annotated[str, Meta(min_length=1, max_length=120)] | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=2000)] | None | UnsetType = UNSET
+    tags: Annotated[list[Tag], Meta(max_length=20)] | UnsetType = UNSET
+
+
+class Model(Struct, kw_only=True):
+    id: uuid.UUID
+    user_id: uuid.UUID
+    file_id: uuid.UUID | None
+    model_name: str
+    algorithm: str
+    task_type: TaskType
+    metrics: dict[str, Any]
+    file_path: str | None
+    file_size: int | None
+    description: str | None
+    tags: list[str]
+    status: ModelStatus
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    deleted: bool
+    task_id: uuid.UUID
+    links_issued: int
+    sha256: str | UnsetType = UNSET
+
+
+class ModelStats(Struct, kw_only=True):
+    count: int
+    bytes: int
+    by_task_type: dict[str, int]
+    by_algorithm: dict[str, int]
+    links_issued: int
+    most_downloaded: list[Model]

@@ -1,0 +1,144 @@
+"""Domain errors. They know no HTTP: `services/api/problems.py` maps each class to a status.
+
+The slug is stable and becomes the problem's `type`; the docstring is the default message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class TrainyardError(Exception):
+    """Something went wrong."""
+
+    slug: ClassVar[str] = "internal"
+
+    def __init__(self, detail: str | None = None, **context: Any) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.context = context
+        super().__init__(self.detail)
+
+
+class NotFound(TrainyardError):
+    """Not found"""
+
+    slug = "not-found"
+
+
+class TaskNotFound(NotFound):
+    """Task not found"""
+
+    slug = "task-not-found"
+
+
+class ModelNotFound(NotFound):
+    """Model not found"""
+
+    slug = "model-not-found"
+
+
+class FileNotFound(NotFound):
+    """File not found"""
+
+    slug = "file-not-found"
+
+
+class BundleNotFound(NotFound):
+    """Bundle not found"""
+
+    slug = "bundle-not-found"
+
+
+class TrainingNotCompleted(TrainyardError):
+    """Training not completed"""
+
+    slug = "training-not-completed"
+
+
+class MalformedRequest(TrainyardError):
+    """The request could not be read"""
+
+    slug = "malformed-request"
+
+
+class InvalidRequest(TrainyardError):
+    """The request has faults; `errors` names all of them."""
+
+    slug = "invalid-request"
+
+    def __init__(self, errors: list[tuple[str, str]], detail: str | None = None) -> None:
+        """`errors`: (JSON pointer, what is wrong) for every fault, not only the first."""
+        self.errors = errors
+        super().__init__(detail or "; ".join(f"{p or '/'}: {d}" for p, d in errors))
+
+
+class TableUnreadable(TrainyardError):
+    """The table cannot be read"""
+
+    slug = "table-unreadable"
+
+
+class CannotTrain(TrainyardError):
+    """The table cannot be trained on as asked"""
+
+    slug = "cannot-train"
+
+
+class Unauthenticated(TrainyardError):
+    """A valid token is required"""
+
+    slug = "unauthenticated"
+
+
+class Forbidden(TrainyardError):
+    """Not allowed"""
+
+    slug = "forbidden"
+
+
+class Conflict(TrainyardError):
+    """The object is in a state that does not allow this"""
+
+    slug = "conflict"
+
+
+class TooLarge(TrainyardError):
+    """The upload is over the size limit"""
+
+    slug = "too-large"
+
+
+class UnsupportedMedia(TrainyardError):
+    """This media type is not taken"""
+
+    slug = "unsupported-media-type"
+
+
+class DatabaseUnavailable(TrainyardError):
+    """The database is not answering; try again shortly"""
+
+    slug = "database-unavailable"
+
+
+class StorageUnavailable(TrainyardError):
+    """The object store is not answering; try again shortly"""
+
+    slug = "storage-unavailable"
+
+
+class StorageCorrupt(TrainyardError):
+    """The store does not hold what was put there"""
+
+    slug = "storage-corrupt"
+
+
+class LeaseLost(TrainyardError):
+    """Another worker has taken this work over"""
+
+    slug = "lease-lost"
+
+
+class ConfigurationError(TrainyardError):
+    """The configuration is wrong"""
+
+    slug = "configuration"

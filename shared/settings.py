@@ -1,0 +1,126 @@
+"""Settings: small frozen structs, one a resource, read from an environment mapping.
+
+Nothing here reads `os.environ`: each process does so once, in its `__main__`, and hands the mapping
+to `load`. A field `foo_bar` is the variable `FOO_BAR`; `deploy/env.example` lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from shared.errors import ConfigurationError
+
+T = TypeVar("T", bound="Settings")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
+    """Base of every settings struct: fields are read from upper-case variables."""
+
+
+class Postgres(Settings, frozen=True, kw_only=True):
+    """`DATABASE_URL` is the owner's (it migrates); each service uses its own login."""
+
+    database_url: str = ""
+    api_database_url: str = ""
+    worker_database_url: str = ""
+    db_pool_size: int = 8
+    db_statement_cache_size: int = 256
+    """0 behind a transaction-mode pooler."""
+
+
+class Redis(Settings, frozen=True, kw_only=True):
+    redis_url: str = "redis://127.0.0.1:6379/0"
+
+
+class S3(Settings, frozen=True, kw_only=True):
+    s3_endpoint_url: str = ""
+    s3_public_endpoint_url: str = ""
+    """What signed links point at, where browsers reach the store under another name."""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
+    s3_region: str = "us-east-1"
+    s3_bucket_datasets: str = "datasets"
+    s3_bucket_artifacts: str = "artifacts"
+    s3_bucket_bundles: str = "bundles"
+    s3_bucket_models: str = "model-files"
+    signed_url_ttl_s: int = 3600
+    downloads: Literal["auto", "redirect", "proxy"] = "auto"
+
+
+class Auth(Settings, frozen=True, kw_only=True):
+    auth_jwt_secret: str = ""
+    auth_jwks_url: str = ""
+    auth_audience: str = "authenticated"
+    auth_dev_login: bool = False
+
+
+class Api(Settings, frozen=True, kw_only=True):
+    host: str = "127.0.0.1"
+    port: int = 8000
+    max_upload_bytes: int = 5 * 2**30
+    allowed_hosts: str = ""
+    """Further names, comma-separated, under which dev-login may be called besides loopback."""
+
+
+class Worker(Settings, frozen=True, kw_only=True):
+    worker_name: str = ""
+    """Empty: host name and process id."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    """0: no metrics server."""
+    lease_s: float = 9.0
+    """How long work stays with a worker that no longer answers; renewed every third of it."""
+    drain_s: float = 20.0
+    """How long SIGTERM waits for running work before handing it over; below the stop grace period."""
+    poll_delay_s: float = 0.05
+    """arq's poll: its default of 0.5 s costs a quarter of a second at every step."""
+    sweep_every_s: float = 1.0
+
+
+class Trainer(Settings, frozen=True, kw_only=True):
+    trainer_slots: int = 0
+    """Fits at a time; 0: one a core."""
+    trainer_threads: int = 1
+    """Threads each fit may use."""
+    trainer_memory_bytes: int = 0
+    """The guard of one fit child; 0: three quarters of the machine's memory over the slots."""
+    trainer_cache_dir: str = ""
+    """Decoded tables are kept here; empty: a folder under the system's temporary one."""
+    trainer_cache_bytes: int = 10 * 2**30
+
+
+class Retention(Settings, frozen=True, kw_only=True):
+    bundle_ttl_s: int = 24 * 3600
+    trash_ttl_s: int = 30 * 24 * 3600
+    orphan_ttl_s: int = 24 * 3600
+    """Objects without a row and uploads never finished are removed after this."""
+
+
+class Logging(Settings, frozen=True, kw_only=True):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+def load(kind: type[T], environ: Mapping[str, str]) -> T:
+    """Read one settings struct; empty variables count as not given.
+
+    Raises ConfigurationError naming the variable that is wrong.
+    """
+    given: dict[str, Any] = {
+        name: environ[name] for f in msgspec.structs.fields(kind) if environ.get(name := f.encode_name)
+    }
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        where = str(error).rsplit("$.", 1)[-1].rstrip("`")
+        raise ConfigurationError(f"environment variable {where}: {error}") from None
+
+
+def require(settings: Settings, *names: str) -> None:
+    """Raise ConfigurationError for the first of `names` (fields) that is empty."""
+    for name in names:
+        if not getattr(settings, name):
+            raise ConfigurationError(f"environment variable {name.upper()} is required")

@@ -1,0 +1,124 @@
+"""Applies the numbered SQL files of `migrations/`, forward only, and makes the services' logins.
+
+    python -m shared.db.migrate
+
+Runs as the owner (`DATABASE_URL`) under an advisory lock, each migration in a transaction of its
+own together with the record that it ran. Running it again does nothing; it waits for a server that
+is still starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import stamina
+import structlog
+
+from shared.errors import ConfigurationError
+from shared.logging import configure
+from shared.settings import Logging, Postgres, load, require
+
+log = structlog.get_logger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+LOCK = 0x7261696E  # any number that nobody else in this database uses
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """(number, file name, SQL), in order. Raises ConfigurationError where a number is there twice."""
+    found = [(int(p.name[:4]), p.name, p.read_text()) for p in sorted(MIGRATIONS.glob("[0-9]*.sql"))]
+    if len({number for number, _, _ in found}) != len(found):
+        raise ConfigurationError("two migrations share a number")
+    return found
+
+
+async def migrate(settings: Postgres) -> list[str]:
+    """Bring the database up to date; the file names of what was applied now.
+
+    Raises ConfigurationError where an applied migration was changed afterwards.
+    """
+    require(settings, "database_url")
+    connection = await asyncpg.connect(settings.database_url, statement_cache_size=0)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        await connection.execute("CREATE SCHEMA IF NOT EXISTS trainyard")
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS trainyard.migrations ("
+            " number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch("SELECT number, sha256 FROM trainyard.migrations")
+        done = {row["number"]: row["sha256"] for row in rows}
+        applied = []
+        for number, name, sql in migrations():
+            digest = hashlib.sha256(sql.encode()).hexdigest()
+            if number in done:
+                if done[number] != digest:
+                    raise ConfigurationError(f"migration {name} was changed after it had been applied")
+                continue
+            async with connection.transaction():
+                await connection.execute(sql)
+                await connection.execute(
+                    "INSERT INTO trainyard.migrations (number, name, sha256) VALUES ($1, $2, $3)",
+                    number,
+                    name,
+                    digest,
+                )
+            applied.append(name)
+        await ensure_login(connection, settings.api_database_url, "trainyard_user")
+        await ensure_login(connection, settings.worker_database_url, "trainyard_worker")
+        return applied
+    finally:
+        await connection.close()
+
+
+async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str) -> None:
+    """Make the login that `url` names, with its password, a member of one of our roles.
+
+    Raises ConfigurationError where that login could step around row level security.
+    """
+    if not url:
+        return
+    parts = urlsplit(url)
+    name, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not name:
+        raise ConfigurationError(f"the database URL for {member_of} names no user")
+    row = await connection.fetchrow(
+        "SELECT rolsuper OR rolbypassrls AS above, rolname = current_user AS owner"
+        " FROM pg_roles WHERE rolname = $1",
+        name,
+    )
+    if row and (row["above"] or row["owner"]):
+        raise ConfigurationError(
+            f"the login {name!r} is an owner or superuser or bypasses row level security: "
+            "give the API and the workers logins of their own"
+        )
+    verb = "ALTER" if row else "CREATE"
+    statement = await connection.fetchval(
+        f"SELECT format('{verb} ROLE %I LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS'"
+        " ' PASSWORD %L', $1::text, $2::text)"
+        if password
+        else f"SELECT format('{verb} ROLE %I LOGIN', $1::text)",
+        *([name, password] if password else [name]),
+    )
+    await connection.execute(statement)
+    await connection.execute(await connection.fetchval("SELECT format('GRANT %I TO %I', $1::text, $2::text)", member_of, name))
+
+
+async def main() -> None:
+    configure(load(Logging, os.environ), service="migrate")
+    settings = load(Postgres, os.environ)
+    starting = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
+    async for attempt in stamina.retry_context(on=starting, timeout=60, attempts=None, wait_max=2):
+        with attempt:
+            applied = await migrate(settings)
+    log.info("migrated", applied=applied)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

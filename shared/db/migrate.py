@@ -107,7 +107,9 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
         *([name, password] if password else [name]),
     )
     await connection.execute(statement)
-    await connection.execute(await connection.fetchval("SELECT format('GRANT %I TO %I', $1::text, $2::text)", member_of, name))
+    await connection.execute(
+        await connection.fetchval("SELECT format('GRANT %I TO %I', $1::text, $2::text)", member_of, name)
+    )
 
 
 async def main() -> None:

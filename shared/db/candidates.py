@@ -1,0 +1,154 @@
+"""`trainyard.candidates`: one model of one task."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from shared.contracts import ModelChoice, uuid7
+from shared.db.pool import Connection
+
+
+async def insert_all(
+    c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, models: Sequence[ModelChoice]
+) -> list[uuid.UUID]:
+    """One row a model, in the order in which they are to be fitted; a plan made twice adds nothing."""
+    rows = await c.fetch(
+        """
+        INSERT INTO trainyard.candidates (id, task_id, user_id, position, model_name, label, algorithm)
+        SELECT m.id, $1, $2, m.position, m.slug, m.label, m.algorithm
+        FROM unnest($3::uuid[], $4::int[], $5::text[], $6::text[], $7::text[])
+            AS m (id, position, slug, label, algorithm)
+        ON CONFLICT (task_id, model_name) DO NOTHING
+        RETURNING id
+        """,
+        task_id,
+        user_id,
+        [uuid7() for _ in models],
+        list(range(len(models))),
+        [m.model_name for m in models],
+        [m.label for m in models],
+        [m.algorithm for m in models],
+    )
+    return [row["id"] for row in rows]
+
+
+async def begin(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID, attempt: int) -> Any | None:
+    """queued → running under this attempt (or running → running where a dead worker held it)."""
+    return await c.fetchrow(
+        """
+        UPDATE trainyard.candidates
+        SET status = 'running', attempt = $3, progress = 0, started_at = now(), finished_at = NULL
+        WHERE id = $1 AND user_id = $2 AND status IN ('queued', 'running') AND attempt < $3
+        RETURNING id, task_id, user_id, model_name, label, position
+        """,
+        candidate_id,
+        user_id,
+        attempt,
+    )
+
+
+async def open_count(c: Connection, task_id: uuid.UUID) -> int:
+    """Candidates of a task that have not ended, the caller's own included."""
+    count: int = await c.fetchval(
+        "SELECT count(*) FROM trainyard.candidates WHERE task_id = $1 AND status IN ('queued', 'running')",
+        task_id,
+    )
+    return count
+
+
+async def progress(c: Connection, candidate_id: uuid.UUID, attempt: int, share: float) -> None:
+    await c.execute(
+        "UPDATE trainyard.candidates SET progress = $3 WHERE id = $1 AND attempt = $2 AND status = 'running'",
+        candidate_id,
+        attempt,
+        share,
+    )
+
+
+async def done(
+    c: Connection,
+    candidate_id: uuid.UUID,
+    attempt: int,
+    *,
+    cv_mean: float | None,
+    cv_std: float | None,
+    metrics: dict[str, float | None],
+    fit_seconds: float,
+    predict_ms_per_row: float,
+    size_bytes: int,
+    sha256: str,
+    outcome: Any,
+) -> bool:
+    """running → done, with the artifact that this attempt stored; False where it is another's by now."""
+    row = await c.fetchrow(
+        """
+        UPDATE trainyard.candidates
+        SET status = 'done', progress = 1, cv_mean = $3, cv_std = $4, metrics = $5, fit_seconds = $6,
+            predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, reason = NULL, finished_at = now()
+        WHERE id = $1 AND attempt = $2 AND status = 'running' RETURNING id
+        """,
+        candidate_id,
+        attempt,
+        cv_mean,
+        cv_std,
+        metrics,
+        fit_seconds,
+        predict_ms_per_row,
+        size_bytes,
+        sha256,
+        outcome,
+    )
+    return row is not None
+
+
+async def ended(c: Connection, candidate_id: uuid.UUID, attempt: int, status: str, reason: str) -> None:
+    """queued or running → failed or skipped, with the reason its user reads."""
+    await c.execute(
+        """
+        UPDATE trainyard.candidates SET status = $3, reason = $4, finished_at = now()
+        WHERE id = $1 AND attempt <= $2 AND status IN ('queued', 'running')
+        """,
+        candidate_id,
+        attempt,
+        status,
+        reason,
+    )
+
+
+async def skip_queued(c: Connection, task_id: uuid.UUID, reason: str) -> None:
+    """queued → skipped for all of a task that have not begun, and their jobs with them."""
+    await c.execute(
+        """
+        WITH gone AS (
+            UPDATE trainyard.candidates SET status = 'skipped', reason = $2, finished_at = now()
+            WHERE task_id = $1 AND status = 'queued' RETURNING id
+        )
+        DELETE FROM trainyard.jobs j USING gone WHERE j.kind = 'fit' AND j.subject_id = gone.id
+        """,
+        task_id,
+        reason,
+    )
+
+
+async def of_task(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
+    """Every candidate of a task with all its columns, in the order of the plan."""
+    return await c.fetch(
+        "SELECT * FROM trainyard.candidates WHERE task_id = $1 AND user_id = $2 ORDER BY position",
+        task_id,
+        user_id,
+    )
+
+
+async def board(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
+    """What a leaderboard and a download need of each candidate: `of_task` without the outcome."""
+    return await c.fetch(
+        """
+        SELECT model_name, label, algorithm, status, attempt, metrics, cv_mean, cv_std, fit_seconds,
+            predict_ms_per_row, size_bytes, sha256, reason
+        FROM trainyard.candidates WHERE task_id = $1 AND user_id = $2 ORDER BY position
+        """,
+        task_id,
+        user_id,
+    )

@@ -1,0 +1,218 @@
+"""`trainyard.jobs`: work to be done. Outbox, schedule and lease in one row (docs/decisions/0002).
+
+A row is written in the transaction of the request and removed in the transaction that records the
+result. Messages in Redis only say "look here"; what runs next is decided by `claim`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from shared.contracts import JobKind, uuid7
+from shared.db.pool import Connection
+
+MAX_TRIES = 3
+"""Claims after which a job that never ended is given up."""
+
+PRIORITY = [
+    JobKind.FINISH,
+    JobKind.PROFILE,
+    JobKind.PLAN,
+    JobKind.FIT,
+    JobKind.SAVE,
+    JobKind.BUNDLE,
+    JobKind.PURGE,
+]
+"""What is short and somebody waits for goes before what is long."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A claimed job: `attempt` is the fencing token of every write made for it."""
+
+    id: uuid.UUID
+    kind: JobKind
+    subject_id: uuid.UUID
+    user_id: uuid.UUID
+    attempt: int
+    tries: int
+    created_at: dt.datetime
+
+
+async def insert(
+    c: Connection, kind: JobKind, subject_id: uuid.UUID, user_id: uuid.UUID, *, attempt: int = 0
+) -> uuid.UUID:
+    """Ask for work, in the transaction of what it is for. The same work asked for twice is one row.
+
+    `attempt`: where the subject has been worked on before, its last attempt, so that tokens grow.
+    """
+    job_id: uuid.UUID = await c.fetchval(
+        """
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
+        RETURNING id
+        """,
+        uuid7(),
+        kind,
+        subject_id,
+        user_id,
+        attempt,
+    )
+    return job_id
+
+
+async def unsent(c: Connection, *, resend_after_s: float, limit: int = 500) -> list[Any]:
+    """Jobs that wait and whose message was never sent, or was sent so long ago that it may be lost."""
+    return await c.fetch(
+        """
+        SELECT id, kind, attempt FROM trainyard.jobs
+        WHERE run_after <= now() AND (lease_until IS NULL OR lease_until < now())
+          AND (sent_at IS NULL OR sent_at < now() - make_interval(secs => $1))
+        ORDER BY created_at LIMIT $2
+        """,
+        resend_after_s,
+        limit,
+    )
+
+
+async def mark_sent(c: Connection, ids: Sequence[uuid.UUID]) -> None:
+    await c.execute("UPDATE trainyard.jobs SET sent_at = now() WHERE id = ANY($1)", ids)
+
+
+async def claim(c: Connection, kinds: Sequence[JobKind], owner: str, lease_s: float) -> Job | None:
+    """Take the next piece of work of these kinds: short kinds first, then the user who has least
+    running, then the oldest. Work whose lease ran out is free again."""
+    row = await c.fetchrow(
+        """
+        WITH busy AS (
+            SELECT user_id, count(*) AS running FROM trainyard.jobs WHERE lease_until > now() GROUP BY user_id
+        ), next AS (
+            SELECT j.id FROM trainyard.jobs j LEFT JOIN busy USING (user_id)
+            WHERE j.kind = ANY($1) AND j.run_after <= now() AND j.tries < $4
+              AND (j.lease_until IS NULL OR j.lease_until < now())
+            ORDER BY array_position($5::text[], j.kind), coalesce(busy.running, 0), j.created_at, j.id
+            LIMIT 1 FOR UPDATE OF j SKIP LOCKED
+        )
+        UPDATE trainyard.jobs j
+        SET attempt = attempt + 1, tries = tries + 1, owner = $2,
+            lease_until = now() + make_interval(secs => $3)
+        FROM next WHERE j.id = next.id
+        RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at
+        """,
+        [str(k) for k in kinds],
+        owner,
+        lease_s,
+        MAX_TRIES,
+        [str(k) for k in PRIORITY],
+    )
+    return msgspec.convert(dict(row), Job) if row else None
+
+
+async def renew(c: Connection, held: Sequence[Job], owner: str, lease_s: float) -> set[uuid.UUID]:
+    """Prolong the leases of `held`; the ids of those that are still ours."""
+    rows = await c.fetch(
+        """
+        UPDATE trainyard.jobs j SET lease_until = now() + make_interval(secs => $3)
+        FROM unnest($1::uuid[], $2::int[]) AS mine (id, attempt)
+        WHERE j.id = mine.id AND j.attempt = mine.attempt AND j.owner = $4
+        RETURNING j.id
+        """,
+        [job.id for job in held],
+        [job.attempt for job in held],
+        lease_s,
+        owner,
+    )
+    return {row["id"] for row in rows}
+
+
+async def holds(c: Connection, job: Job) -> bool:
+    """Whether `job` is still this attempt's, locking its row: the fence of the writes that follow."""
+    return bool(
+        await c.fetchval(
+            "SELECT true FROM trainyard.jobs WHERE id = $1 AND attempt = $2 FOR UPDATE", job.id, job.attempt
+        )
+    )
+
+
+async def done(c: Connection, job: Job) -> None:
+    """Remove it, in the transaction that recorded its result."""
+    await c.execute("DELETE FROM trainyard.jobs WHERE id = $1 AND attempt = $2", job.id, job.attempt)
+
+
+async def retry(c: Connection, job: Job, *, delay_s: float, error: str) -> None:
+    """Free it for a later try that counts, keeping the reason."""
+    await c.execute(
+        """
+        UPDATE trainyard.jobs
+        SET lease_until = NULL, owner = NULL, sent_at = NULL, last_error = $4,
+            run_after = now() + make_interval(secs => $3)
+        WHERE id = $1 AND attempt = $2
+        """,
+        job.id,
+        job.attempt,
+        delay_s,
+        error,
+    )
+
+
+async def hand_over(c: Connection, job: Job) -> None:
+    """Free it at once for another worker, without costing a try: a drain, not a failure."""
+    await c.execute(
+        """
+        UPDATE trainyard.jobs SET lease_until = NULL, owner = NULL, sent_at = NULL, tries = tries - 1
+        WHERE id = $1 AND attempt = $2
+        """,
+        job.id,
+        job.attempt,
+    )
+
+
+async def exhausted(
+    c: Connection, kinds: Sequence[JobKind], owner: str, lease_s: float
+) -> list[tuple[Job, str]]:
+    """Claim what has used up its tries and is held by nobody, with its last reason, to end it."""
+    rows = await c.fetch(
+        """
+        UPDATE trainyard.jobs j SET attempt = attempt + 1, owner = $2,
+            lease_until = now() + make_interval(secs => $3)
+        WHERE j.id IN (
+            SELECT id FROM trainyard.jobs
+            WHERE kind = ANY($1) AND tries >= $4 AND (lease_until IS NULL OR lease_until < now())
+            LIMIT 20 FOR UPDATE SKIP LOCKED)
+        RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at,
+            coalesce(j.last_error, 'its worker died ' || j.tries || ' times') AS last_error
+        """,
+        [str(k) for k in kinds],
+        owner,
+        lease_s,
+        MAX_TRIES,
+    )
+    jobs = []
+    for row in rows:
+        fields = dict(row)
+        reason = fields.pop("last_error")
+        jobs.append((msgspec.convert(fields, Job), reason))
+    return jobs
+
+
+async def backlog(c: Connection) -> list[Any]:
+    """`kind, waiting, running, oldest_s` for each kind there is, for the metrics."""
+    return await c.fetch(
+        """
+        SELECT kind,
+            count(*) FILTER (WHERE lease_until IS NULL OR lease_until < now()) AS waiting,
+            count(*) FILTER (WHERE lease_until >= now()) AS running,
+            coalesce(extract(epoch FROM max(now() - created_at)
+                FILTER (WHERE lease_until IS NULL OR lease_until < now())), 0)::float8 AS oldest_s
+        FROM trainyard.jobs GROUP BY kind
+        """
+    )
+
+
+async def remove_for(c: Connection, subject_ids: Sequence[uuid.UUID]) -> None:
+    """Forget work on subjects that are being deleted."""
+    await c.execute("DELETE FROM trainyard.jobs WHERE subject_id = ANY($1) AND kind <> 'purge'", subject_ids)

@@ -1,0 +1,309 @@
+"""`trainyard.tasks`: one training request each. Every transition names the old state in its WHERE."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from shared.contracts import (
+    METRICS,
+    Best,
+    Candidate,
+    Notice,
+    Plan,
+    Problem,
+    Stage,
+    Task,
+    TaskStatus,
+    TaskType,
+    TrainRequest,
+)
+from shared.db.pool import Connection, claims, without_nulls
+
+_TASK = """
+    t.id AS task_id, t.name, t.status, t.stage, t.message, t.request, t.warnings, t.error, t.version,
+    t.created_at, t.started_at, t.finished_at,
+    t.plan ->> 'task_type' AS task_type, t.plan ->> 'metric' AS metric
+"""
+_CANDIDATES = """
+    (SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'model_name', c.model_name, 'label', c.label, 'status', c.status, 'attempt', c.attempt,
+        'score', c.cv_mean, 'fit_seconds', c.fit_seconds, 'reason', c.reason, 'progress', c.progress,
+        'elapsed', extract(epoch FROM coalesce(c.finished_at, now()) - c.started_at))
+        ORDER BY c.position), '[]') FROM trainyard.candidates c WHERE c.task_id = t.id) AS candidates
+"""
+_SHARE = {
+    Stage.QUEUED: 0.0,
+    Stage.PROFILING: 0.02,
+    Stage.FITTING: 0.05,
+    Stage.ENSEMBLING: 0.93,
+    Stage.FINISHING: 0.96,
+}
+_FITTING_SHARE = 0.88
+
+
+def task_from_row(row: Any) -> Task:
+    """A row of `_TASK` and `_CANDIDATES` as the contract's `Task`, with progress and best derived."""
+    fields = without_nulls(row, "task_type", "metric", "error", "started_at", "finished_at")
+    raw = fields["candidates"]
+    stage, status = Stage(fields["stage"]), TaskStatus(fields["status"])
+    fitted = sum(1.0 if c["status"] not in ("queued", "running") else c["progress"] for c in raw)
+    progress = 1.0 if stage is Stage.DONE else _SHARE[stage]
+    if stage is Stage.FITTING and raw:
+        progress += _FITTING_SHARE * fitted / len(raw)
+    fields |= {"progress": round(progress, 4), "candidates": [_candidate(c) for c in raw]}
+    if status is TaskStatus.RUNNING and stage is Stage.FITTING and (eta := _eta(raw)) is not None:
+        fields["eta_seconds"] = eta
+    if (best := _best(raw, fields.get("task_type"), fields.get("metric"))) is not None:
+        fields["best"] = best
+    return msgspec.convert(fields, Task, from_attributes=True)
+
+
+def _candidate(raw: dict[str, Any]) -> Candidate:
+    kept = without_nulls(raw, "score", "fit_seconds", "reason")
+    return msgspec.convert({k: v for k, v in kept.items() if k not in ("progress", "elapsed")}, Candidate)
+
+
+def _eta(raw: Sequence[dict[str, Any]]) -> float | None:
+    """Seconds left, from the time that the finished candidates took and those under way."""
+    ended = [c["elapsed"] for c in raw if c["status"] == "done" and c["elapsed"]]
+    if not ended:
+        return None
+    mean = sum(ended) / len(ended)
+    running = [c for c in raw if c["status"] == "running"]
+    left = sum(max(mean - (c["elapsed"] or 0.0), 0.1 * mean) for c in running)
+    left += mean * sum(c["status"] == "queued" for c in raw)
+    return round(left / max(len(running), 1), 1)
+
+
+def _best(raw: Sequence[dict[str, Any]], task_type: str | None, metric: str | None) -> Best | None:
+    scored = [c for c in raw if c["status"] == "done" and c["score"] is not None]
+    if not scored or task_type is None or metric is None:
+        return None
+    sign = 1 if METRICS[TaskType(task_type)][metric] else -1
+    top = max(scored, key=lambda c: sign * c["score"])
+    return Best(model_name=top["model_name"], label=top["label"], metric=metric, score=top["score"])
+
+
+async def insert(
+    c: Connection, *, task_id: uuid.UUID, user_id: uuid.UUID, request: TrainRequest, name: str
+) -> bool:
+    """False where the file is not there (any more); the check and the insert are one statement."""
+    row = await c.fetchrow(
+        """
+        INSERT INTO trainyard.tasks (id, user_id, file_id, name, request)
+        SELECT $1, $2, f.id, $4, $5 FROM trainyard.files f
+        WHERE f.id = $3 AND f.user_id = $2 AND f.deleted_at IS NULL
+        RETURNING id
+        """,
+        task_id,
+        user_id,
+        request.file_id,
+        name,
+        msgspec.to_builtins(request),
+    )
+    return row is not None
+
+
+async def get(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Task | None:
+    """The whole task in one statement that carries its identity itself: no transaction around it."""
+    row = await c.fetchrow(
+        f"""
+        WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $1, true) AS set)
+        SELECT {_TASK}, {_CANDIDATES} FROM me, trainyard.tasks t
+        WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL
+        """,
+        claims(user_id),
+        task_id,
+        user_id,
+    )
+    return task_from_row(row) if row else None
+
+
+async def version(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any | None:
+    """`version, status` alone: what a conditional or waiting request needs to know."""
+    return await c.fetchrow(
+        """
+        WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $1, true) AS set)
+        SELECT t.version, t.status FROM me, trainyard.tasks t
+        WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL
+        """,
+        claims(user_id),
+        task_id,
+        user_id,
+    )
+
+
+async def page(
+    c: Connection,
+    user_id: uuid.UUID,
+    *,
+    limit: int,
+    before: uuid.UUID | None = None,
+    status: TaskStatus | None = None,
+) -> list[Task]:
+    """Newest first."""
+    rows = await c.fetch(
+        f"""
+        SELECT {_TASK}, {_CANDIDATES} FROM trainyard.tasks t
+        WHERE t.user_id = $1 AND t.deleted_at IS NULL
+          AND ($3::uuid IS NULL OR t.id < $3) AND ($4::text IS NULL OR t.status = $4)
+        ORDER BY t.id DESC LIMIT $2
+        """,
+        user_id,
+        limit,
+        before,
+        status,
+    )
+    return [task_from_row(row) for row in rows]
+
+
+async def mark_deleted(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> bool:
+    """The run is gone for its user at once; `purge` removes its artifacts and then its rows."""
+    row = await c.fetchrow(
+        """
+        UPDATE trainyard.tasks SET deleted_at = now(), cancel_requested = true
+        WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL RETURNING id
+        """,
+        task_id,
+        user_id,
+    )
+    return row is not None
+
+
+async def results(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any | None:
+    """`status, plan, warnings, request, report, report_attempt, file_id` of a task."""
+    return await c.fetchrow(
+        "SELECT status, plan, warnings, request, report, report_attempt, file_id FROM trainyard.tasks"
+        " WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL",
+        task_id,
+        user_id,
+    )
+
+
+# --- what the workers do ------------------------------------------------------------------------
+
+
+async def for_work(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+    """The row that a job needs; None where it is gone. `deadline_in_s` counts from `started_at`."""
+    return await c.fetchrow(
+        """
+        SELECT id, user_id, file_id, name, status, stage, request, plan, warnings, error, cancel_requested,
+            report, report_attempt, created_at, started_at, deleted_at,
+            (request ->> 'time_budget_s')::float8 - extract(epoch FROM now() - started_at)::float8 AS remaining_s
+        FROM trainyard.tasks WHERE id = $1 AND user_id = $2
+        """,
+        task_id,
+        user_id,
+    )
+
+
+async def cancelled(c: Connection, task_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of `task_ids` whose work is to stop: cancelled, deleted, or gone."""
+    rows = await c.fetch(
+        "SELECT id FROM trainyard.tasks WHERE id = ANY($1) AND NOT cancel_requested AND deleted_at IS NULL",
+        task_ids,
+    )
+    return set(task_ids) - {row["id"] for row in rows}
+
+
+async def begin(c: Connection, task_id: uuid.UUID, stage: Stage, message: str) -> bool:
+    """queued → running (a plan taken over finds it running already)."""
+    row = await c.fetchrow(
+        """
+        UPDATE trainyard.tasks
+        SET status = 'running', stage = $2, message = $3, started_at = coalesce(started_at, now())
+        WHERE id = $1 AND status IN ('queued', 'running') AND NOT cancel_requested RETURNING id
+        """,
+        task_id,
+        stage,
+        message,
+    )
+    return row is not None
+
+
+async def planned(c: Connection, task_id: uuid.UUID, plan: Plan, warnings: Sequence[Notice]) -> None:
+    await c.execute(
+        """
+        UPDATE trainyard.tasks SET plan = $2, warnings = $3, stage = 'fitting', message = 'Training models'
+        WHERE id = $1 AND status = 'running'
+        """,
+        task_id,
+        msgspec.to_builtins(plan),
+        msgspec.to_builtins(warnings),
+    )
+
+
+async def say(c: Connection, task_id: uuid.UUID, stage: Stage, message: str) -> None:
+    await c.execute(
+        "UPDATE trainyard.tasks SET stage = $2, message = $3"
+        " WHERE id = $1 AND status = 'running' AND (stage, message) IS DISTINCT FROM ($2, $3)",
+        task_id,
+        stage,
+        message,
+    )
+
+
+async def finished(
+    c: Connection,
+    task_id: uuid.UUID,
+    *,
+    status: TaskStatus,
+    message: str,
+    warnings: Sequence[Notice],
+    report: dict[str, Any],
+    report_attempt: int,
+    error: Problem | None = None,
+) -> None:
+    """running → completed, failed or cancelled, with what was stored as its report."""
+    await c.execute(
+        """
+        UPDATE trainyard.tasks
+        SET status = $2, stage = 'done', message = $3, warnings = $4, report = $5, report_attempt = $6,
+            error = $7, finished_at = now()
+        WHERE id = $1 AND status = 'running'
+        """,
+        task_id,
+        status,
+        message,
+        msgspec.to_builtins(warnings),
+        report,
+        report_attempt,
+        msgspec.to_builtins(error) if error else None,
+    )
+
+
+async def failed(c: Connection, task_id: uuid.UUID, error: Problem) -> None:
+    """queued or running → failed, where there is nothing to hand over."""
+    await c.execute(
+        """
+        UPDATE trainyard.tasks SET status = 'failed', stage = 'done', message = $3, error = $2, finished_at = now()
+        WHERE id = $1 AND status IN ('queued', 'running')
+        """,
+        task_id,
+        msgspec.to_builtins(error),
+        error.detail,
+    )
+
+
+async def cancel(c: Connection, task_id: uuid.UUID) -> None:
+    """queued or running → cancelled, where no candidate is there yet."""
+    await c.execute(
+        """
+        UPDATE trainyard.tasks SET status = 'cancelled', stage = 'done', message = 'Cancelled', finished_at = now()
+        WHERE id = $1 AND status IN ('queued', 'running')
+        """,
+        task_id,
+    )
+
+
+async def delete_row(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> None:
+    """After its objects are gone; candidates and bundle go with it."""
+    await c.execute(
+        "DELETE FROM trainyard.tasks WHERE id = $1 AND user_id = $2 AND deleted_at IS NOT NULL",
+        task_id,
+        user_id,
+    )

@@ -22,8 +22,8 @@ from deploy.processes import Program, ProgramFailed, launch_command, wait_gone
 
 OWNER = "postgres"
 DATABASE = "postgres"
-API_LOGIN = "trainyard_api"
-WORKER_LOGIN = "trainyard_worker"
+API_LOGIN = "trainyard_api_login"
+WORKER_LOGIN = "trainyard_worker_login"
 
 _SETTINGS = {
     "listen_addresses": HOST,

@@ -49,6 +49,15 @@ async def begin(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID, atte
     )
 
 
+async def get(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+    return await c.fetchrow(
+        "SELECT id, task_id, user_id, model_name, label, status, attempt FROM trainyard.candidates"
+        " WHERE id = $1 AND user_id = $2",
+        candidate_id,
+        user_id,
+    )
+
+
 async def open_count(c: Connection, task_id: uuid.UUID) -> int:
     """Candidates of a task that have not ended, the caller's own included."""
     count: int = await c.fetchval(

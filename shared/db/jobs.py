@@ -66,12 +66,14 @@ async def insert(
 
 
 async def unsent(c: Connection, *, resend_after_s: float, limit: int = 500) -> list[Any]:
-    """Jobs that wait and whose message was never sent, or was sent so long ago that it may be lost."""
+    """Jobs that wait, and whose message was never sent (its sender had a second for it) or was sent so
+    long ago that it may be lost."""
     return await c.fetch(
         """
         SELECT id, kind, attempt FROM trainyard.jobs
         WHERE run_after <= now() AND (lease_until IS NULL OR lease_until < now())
-          AND (sent_at IS NULL OR sent_at < now() - make_interval(secs => $1))
+          AND coalesce(sent_at + make_interval(secs => $1),
+                       greatest(created_at, run_after) + interval '1 second') <= now()
         ORDER BY created_at LIMIT $2
         """,
         resend_after_s,
@@ -149,6 +151,22 @@ async def retry(c: Connection, job: Job, *, delay_s: float, error: str) -> None:
         """
         UPDATE trainyard.jobs
         SET lease_until = NULL, owner = NULL, sent_at = NULL, last_error = $4,
+            run_after = now() + make_interval(secs => $3)
+        WHERE id = $1 AND attempt = $2
+        """,
+        job.id,
+        job.attempt,
+        delay_s,
+        error,
+    )
+
+
+async def wait(c: Connection, job: Job, *, delay_s: float, error: str) -> None:
+    """Free it for later without costing a try: what it needs is away, and will be back."""
+    await c.execute(
+        """
+        UPDATE trainyard.jobs
+        SET lease_until = NULL, owner = NULL, sent_at = NULL, last_error = $4, tries = tries - 1,
             run_after = now() + make_interval(secs => $3)
         WHERE id = $1 AND attempt = $2
         """,

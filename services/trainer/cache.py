@@ -1,0 +1,73 @@
+"""Decoded tables on this machine's disk: each upload is fetched and read once, not once a candidate."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from shared.storage import Store, dataset_key
+
+log = structlog.get_logger(__name__)
+
+Decode = Callable[[Path, str, Path], Awaitable[None]]
+"""(raw upload, its name, scratch folder): leaves `table.arrow` in the scratch folder."""
+
+
+class TableCache:
+    """Arrow files named by the upload's digest, the least recently used removed over `max_bytes`.
+
+    Several trainers may share the folder: a file appears by rename, whole or not at all.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, store: Store) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.store = store
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._used: dict[Path, int] = {}
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @contextlib.asynccontextmanager
+    async def table(
+        self, *, file_id: uuid.UUID, user_id: uuid.UUID, name: str, sha256: str, decode: Decode
+    ) -> AsyncIterator[Path]:
+        """The decoded table, kept while in use. Raises what `decode` and the store raise."""
+        path = self.folder / f"{file_id}-{sha256[:16]}.arrow"
+        async with self._locks.setdefault(path.name, asyncio.Lock()):
+            if not path.exists():
+                await self._fetch(path, file_id, user_id, name, sha256, decode)
+            os.utime(path)
+            self._used[path] = self._used.get(path, 0) + 1
+        try:
+            yield path
+        finally:
+            self._used[path] -= 1
+            self._evict()
+
+    async def _fetch(
+        self, path: Path, file_id: uuid.UUID, user_id: uuid.UUID, name: str, sha256: str, decode: Decode
+    ) -> None:
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix="decode-") as scratch:
+            raw = Path(scratch, "upload")
+            await self.store.get_file(self.store.datasets, dataset_key(user_id, file_id), raw, sha256=sha256)
+            await decode(raw, name, Path(scratch))
+            os.replace(Path(scratch, "table.arrow"), path)
+
+    def _evict(self) -> None:
+        files = sorted(self.folder.glob("*.arrow"), key=lambda p: p.stat().st_mtime)
+        total = sum(p.stat().st_size for p in files)
+        for path in files:
+            if total <= self.max_bytes:
+                return
+            if not self._used.get(path):
+                total -= path.stat().st_size
+                # a child that has it mapped keeps its pages: unlinking takes nothing from it
+                path.unlink(missing_ok=True)
+                log.info("table evicted", table=path.name)

@@ -1,0 +1,59 @@
+"""The steps that run in a child process, by the names under which the trainer asks for them.
+
+Each takes what can be written as JSON, a scratch folder and a progress callback, and answers with a
+msgspec struct. Libraries are imported inside: the trainer's own process never loads them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from services.trainer.outcome import FitOutcome, Progress
+from shared.contracts import Plan, Profile, TaskType, TrainRequest
+
+STEPS = {name: f"services.trainer.steps:{name}" for name in ("decode", "profile", "plan", "fit")}
+
+
+class Decoded(Struct):
+    rows: int
+    columns: int
+
+
+def decode(*, source: str, name: str, scratch: Path, progress: Progress) -> Decoded:
+    """Read an upload once; the decoded table is left as `table.arrow` in the scratch folder."""
+    from services.trainer import table
+
+    rows, columns = table.decode(Path(source), name, scratch / "table.arrow", progress)
+    return Decoded(rows, columns)
+
+
+def profile(*, table: str, scratch: Path, progress: Progress) -> Profile:
+    from services.trainer.profile import profile as make_profile
+
+    return make_profile(Path(table), progress)
+
+
+def plan(*, table: str, request: TrainRequest, profile: Profile, scratch: Path, progress: Progress) -> Plan:
+    from services.trainer.plan import plan as make_plan
+
+    return make_plan(Path(table), request, profile)
+
+
+def fit(
+    *,
+    table: str,
+    plan: Plan,
+    model_name: str,
+    soft_deadline_s: float,
+    threads: int,
+    scratch: Path,
+    progress: Progress,
+) -> FitOutcome:
+    """One candidate; its pickle is left as `model.pkl` in the scratch folder."""
+    if plan.task_type is TaskType.TIME_SERIES:
+        from services.trainer.fit_series import fit as fit_candidate
+    else:
+        from services.trainer.fit import fit as fit_candidate
+    return fit_candidate(Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress)

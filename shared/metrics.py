@@ -1,0 +1,46 @@
+"""Prometheus metrics that every worker has, and the small HTTP server that shows them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import web
+from prometheus_client import Counter, Gauge
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+JOBS = Counter("trainyard_jobs", "Jobs by how their attempt ended", ["kind", "outcome"])
+GAVE_UP = Counter("trainyard_jobs_given_up", "Jobs that ended with a reason instead of a result", ["kind"])
+TAKEOVERS = Counter("trainyard_takeovers", "Jobs claimed after an attempt that did not end", ["kind"])
+RUNNING = Gauge("trainyard_jobs_running", "Jobs this process runs now", ["kind"])
+CANDIDATES = Counter("trainyard_candidates", "Candidates by outcome", ["model_name", "outcome"])
+BUNDLE_BYTES = Counter("trainyard_bundle_bytes", "Bytes of ZIPs built")
+QUEUE_DEPTH = Gauge("trainyard_queue_depth", "Jobs that wait, in the whole installation", ["kind"])
+QUEUE_AGE = Gauge("trainyard_queue_oldest_seconds", "Age of the oldest job that waits", ["kind"])
+
+
+@contextlib.asynccontextmanager
+async def serve(host: str, port: int, *, ready: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+    """`/metrics`, `/health/live` and `/health/ready` (503 until `ready`) on `port`; nothing where it is 0."""
+    if not port:
+        yield
+        return
+
+    async def live(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def is_ready(_request: web.Request) -> web.Response:
+        good = await ready()
+        return web.json_response({"status": "ok" if good else "unavailable"}, status=200 if good else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", make_aiohttp_handler())
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/health/ready", is_ready)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()

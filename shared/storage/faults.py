@@ -1,0 +1,69 @@
+"""What a store can answer with, as domain errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.parsers import ResponseParserError
+
+from shared.errors import StorageCorrupt, StorageUnavailable, TrainyardError
+
+CALL_TIMEOUT_S = 90.0
+"""One call with its retries. botocore bounds connecting and reading, not a peer that stops taking bytes."""
+
+
+class ObjectMissing(TrainyardError):
+    """The object is not in the store"""
+
+    slug = "object-missing"
+
+
+class ObjectExists(TrainyardError):
+    """There is already an object under this key"""
+
+    slug = "object-exists"
+
+
+_MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
+_EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
+_CORRUPT = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "InvalidRange", "416"})
+
+
+@asynccontextmanager
+async def store_call(bucket: str, key: str = "", *, timeout_s: float = CALL_TIMEOUT_S) -> AsyncIterator[None]:
+    """Wrap one exchange with the store; nothing else may raise inside.
+
+    Raises ObjectMissing, ObjectExists (a condition failed), StorageCorrupt (a digest was refused,
+    or the object is shorter than asked for) and, for everything else that is not our own mistake
+    (connections, timeouts, 5xx, refused credentials, a missing bucket), StorageUnavailable.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except ClientError as error:
+        raise _translate(error, bucket, key) from error
+    except ParamValidationError:
+        raise
+    except (BotoCoreError, ResponseParserError, aiohttp.ClientError, OSError) as error:
+        raise StorageUnavailable(bucket=bucket, key=key, reason=type(error).__name__) from error
+
+
+def _translate(error: ClientError, bucket: str, key: str) -> TrainyardError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    context = {"bucket": bucket, "key": key, "code": code, "status": status}
+    if code in _MISSING:
+        return ObjectMissing(**context)
+    if code in _EXISTS:
+        return ObjectExists(**context)
+    if code in _CORRUPT:
+        return StorageCorrupt(**context)
+    if code == "NoSuchBucket":
+        return StorageUnavailable(f"The bucket {bucket!r} is missing; `python -m shared.storage` makes it", **context)
+    if status in (401, 403):
+        return StorageUnavailable("The object store refuses this service's credentials", **context)
+    return StorageUnavailable(**context)

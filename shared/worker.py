@@ -1,0 +1,265 @@
+"""The worker that trainer and packager both run: arq's Worker for messages, Postgres for the work.
+
+A message wakes a slot; the slot claims from `trainyard.jobs` until there is nothing left, holds a
+short lease on what it runs, renews it, and ends each job in one of four ways: done (the handler's
+own transaction), given up with a reason, retried later, or handed over to another worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import arq.worker
+import msgspec
+import structlog
+from arq.worker import func
+
+from shared.contracts import JobKind
+from shared.db import jobs
+from shared.db.jobs import Job
+from shared.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable, TrainyardError
+from shared.metrics import GAVE_UP, JOBS, RUNNING, TAKEOVERS
+from shared.queue import QUEUES, decode, encode, send
+from shared.resources import Resources
+from shared.settings import Worker as WorkerSettings
+
+log = structlog.get_logger(__name__)
+
+SWEEP_LOCK = 0x73776565
+RESEND_S = 10.0
+"""A message whose job still waits after this long may be lost, and is sent again."""
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """How one kind of job is done. `run` records its result and calls `jobs.done` in one transaction;
+    `give_up` records the reason for which it never will be, and calls `jobs.done` too."""
+
+    run: Callable[[Job], Awaitable[None]]
+    give_up: Callable[[Job, TrainyardError], Awaitable[None]]
+
+
+def backoff_s(tries: int) -> float:
+    """Exponential with full jitter, a quarter of a second to half a minute."""
+    return random.uniform(0.25, min(30.0, 2.0**tries))  # noqa: S311 - no secret
+
+
+class Slots:
+    """Claims and runs jobs; one instance a worker process."""
+
+    def __init__(
+        self, resources: Resources, settings: WorkerSettings, handlers: Mapping[JobKind, Handler]
+    ) -> None:
+        self.db = resources.db
+        self.redis = resources.redis
+        self.settings = settings
+        self.handlers = handlers
+        self.kinds = list(handlers)
+        self.owner = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}"
+        self.held: dict[uuid.UUID, tuple[Job, asyncio.Task[None]]] = {}
+        self.lost: set[uuid.UUID] = set()
+        self.draining = False
+        self.last_renewal = asyncio.get_running_loop().time()
+
+    async def work(self, _ctx: dict[str, Any]) -> None:
+        """What every message runs: claim until there is nothing left."""
+        while not self.draining:
+            try:
+                async with self.db.transaction() as c:
+                    job = await jobs.claim(c, self.kinds, self.owner, self.settings.lease_s)
+            except DatabaseUnavailable as error:
+                log.warning("cannot claim", reason=error.context.get("reason"))
+                return  # the sweep sends the message again
+            if job is None:
+                return
+            await self.run(job)
+
+    async def run(self, job: Job) -> None:
+        """One claimed job to one of its ends; a cancellation (drain) hands it over."""
+        if job.tries > 1:
+            TAKEOVERS.labels(job.kind).inc()
+        with structlog.contextvars.bound_contextvars(
+            job=job.kind, subject=str(job.subject_id), attempt=job.attempt
+        ):
+            task = asyncio.create_task(self._attempt(job))
+            self.held[job.id] = (job, task)
+            RUNNING.labels(job.kind).inc()
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                if job.id in self.lost:
+                    log.warning("lease lost: stopped, nothing written")
+                else:
+                    await self._free(job, jobs.hand_over)
+                    log.info("handed over")
+                current = asyncio.current_task()
+                if current is not None and current.cancelling():
+                    raise
+            finally:
+                RUNNING.labels(job.kind).dec()
+                self.held.pop(job.id, None)
+                self.lost.discard(job.id)
+
+    async def _attempt(self, job: Job) -> None:
+        handler = self.handlers[job.kind]
+        try:
+            await handler.run(job)
+            JOBS.labels(job.kind, "done").inc()
+        except LeaseLost:
+            log.warning("lease lost: nothing written")
+        except (DatabaseUnavailable, StorageUnavailable) as error:
+            log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
+            JOBS.labels(job.kind, "waiting").inc()
+            await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)
+        except TrainyardError as error:
+            await self._give_up(job, error)
+        except Exception as error:
+            log.exception("job failed")
+            if job.tries >= jobs.MAX_TRIES:
+                await self._give_up(job, TrainyardError(f"{type(error).__name__} after {job.tries} tries"))
+            else:
+                JOBS.labels(job.kind, "retried").inc()
+                await self._free(job, jobs.retry, delay_s=backoff_s(job.tries), error=type(error).__name__)
+
+    async def _give_up(self, job: Job, error: TrainyardError) -> None:
+        log.info("given up", reason=error.detail)
+        GAVE_UP.labels(job.kind).inc()
+        try:
+            await self.handlers[job.kind].give_up(job, error)
+        except LeaseLost:
+            log.warning("lease lost: nothing written")
+        except Exception as failure:
+            # a reason that cannot be recorded now is recorded by the sweep, once the tries are used up
+            log.exception("could not record why")
+            await self._free(
+                job, jobs.retry, delay_s=backoff_s(job.tries), error=f"{error.detail} ({failure})"
+            )
+
+    async def _free(self, job: Job, how: Callable[..., Awaitable[None]], **arguments: Any) -> None:
+        """Give a job back. Where even that fails its lease runs out by itself."""
+        try:
+            async with self.db.transaction() as c:
+                await how(c, job, **arguments)
+        except DatabaseUnavailable:
+            log.warning("could not give the job back: its lease will run out")
+
+    # --- beside the slots -----------------------------------------------------------------------
+
+    async def heartbeat(self) -> None:
+        """Renew every lease three times in its life, also while draining; stop what is another's."""
+        while True:
+            await asyncio.sleep(self.settings.lease_s / 3)
+            held = [job for job, _ in self.held.values()]
+            if not held:
+                self.last_renewal = asyncio.get_running_loop().time()
+                continue
+            try:
+                async with self.db.transaction() as c:
+                    ours = await jobs.renew(c, held, self.owner, self.settings.lease_s)
+            except DatabaseUnavailable as error:
+                log.warning("cannot renew leases", reason=error.context.get("reason"))
+                continue
+            self.last_renewal = asyncio.get_running_loop().time()
+            for job in held:
+                if job.id not in ours and job.id in self.held:
+                    self.lost.add(job.id)
+                    self.held[job.id][1].cancel()
+
+    async def sweep(self, also: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Every second, one worker of this sort at a time: send what was never sent or may be lost,
+        end what has used up its tries; `also` is the service's own cleaning."""
+        while True:
+            await asyncio.sleep(self.settings.sweep_every_s * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                await self._send_waiting()
+                await self._end_exhausted()
+                if also is not None:
+                    await also()
+            except (DatabaseUnavailable, StorageUnavailable) as error:
+                log.warning("sweep postponed", reason=str(error.context.get("reason") or error))
+            except Exception:
+                log.exception("sweep failed")
+
+    async def _send_waiting(self) -> None:
+        async with self.db.transaction() as c:
+            if not await c.fetchval("SELECT pg_try_advisory_xact_lock($1)", SWEEP_LOCK):
+                return
+            waiting = await jobs.unsent(c, resend_after_s=RESEND_S)
+            await jobs.mark_sent(c, [row["id"] for row in waiting])
+        for row in waiting:  # after the commit; a message lost here is sent again in RESEND_S
+            kind = JobKind(row["kind"])
+            if kind in QUEUES:
+                await send(self.redis, kind, f"{row['id']}:{row['attempt']}")
+
+    async def _end_exhausted(self) -> None:
+        async with self.db.transaction() as c:
+            spent = await jobs.exhausted(c, self.kinds, self.owner, self.settings.lease_s)
+        for job, reason in spent:
+            await self._give_up(job, TrainyardError(f"given up after {job.tries} tries: {reason}"))
+
+
+class Worker(arq.worker.Worker):
+    """arq's worker with short locks that are renewed, and a drain that keeps its leases."""
+
+    def __init__(self, slots: Slots, *, queue: str, max_jobs: int, **kwargs: Any) -> None:
+        super().__init__(
+            functions=[
+                func(slots.work, name=str(kind), keep_result=0, max_tries=10**6) for kind in slots.kinds
+            ],
+            queue_name=queue,
+            redis_pool=slots.redis,
+            max_jobs=max_jobs,
+            job_timeout=10**7,
+            job_completion_wait=max(1, int(slots.settings.drain_s)),
+            poll_delay=slots.settings.poll_delay_s,
+            queue_read_limit=10_000,
+            health_check_interval=15,
+            health_check_key=f"{queue}:health:{slots.owner}",
+            job_serializer=encode,
+            job_deserializer=decode,
+            log_results=False,
+            **kwargs,
+        )
+        self.slots = slots
+        # arq derives its lock from the longest timeout: a killed worker's message would wait that long
+        self.in_progress_timeout_s = slots.settings.lease_s
+
+    def handle_sig_wait_for_completion(self, signum: Any) -> None:
+        self.slots.draining = True
+        super().handle_sig_wait_for_completion(signum)
+
+    async def renew_locks(self) -> None:
+        """Keep arq's own locks on the messages that are being worked on."""
+        while True:
+            await asyncio.sleep(self.slots.settings.lease_s / 3)
+            for message_id in list(self.tasks):
+                await self.pool.pexpire(
+                    arq.constants.in_progress_key_prefix + message_id, int(self.slots.settings.lease_s * 1000)
+                )
+
+
+async def run_worker(
+    slots: Slots, *, queue: str, max_jobs: int, also: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT has been followed by the drain."""
+    worker = Worker(slots, queue=queue, max_jobs=max_jobs)
+    beside = [
+        asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.renew_locks())
+    ]
+    try:
+        await worker.async_run()
+    except asyncio.CancelledError:
+        log.info("drained")
+    finally:
+        await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)

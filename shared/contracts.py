@@ -388,12 +388,15 @@ class Plan(Struct, kw_only=True):
 
 
 class PlotData(Struct, kw_only=True):
-    """`svg` is the drawn plot (the API turns it into `svg_url`); `data` what a frontend draws itself."""
+    """`svg` is the drawn plot, `data` what a frontend draws itself. Once the drawing is in the store,
+    `svg` is empty and `size_bytes` and `sha256` say what is there."""
 
     model_name: str
     kind: str
     data: dict[str, Any]
     svg: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
 
 
 class ForecastPoint(Struct, kw_only=True):

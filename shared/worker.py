@@ -8,7 +8,6 @@ own transaction), given up with a reason, retried later, or handed over to anoth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import socket
@@ -150,6 +149,14 @@ class Slots:
                 await how(c, job, **arguments)
         except DatabaseUnavailable:
             log.warning("could not give the job back: its lease will run out")
+
+    async def ready(self) -> bool:
+        """Whether this worker can claim work: Postgres answers and it is not draining."""
+        try:
+            await self.db.check()
+        except DatabaseUnavailable:
+            return False
+        return not self.draining
 
     # --- beside the slots -----------------------------------------------------------------------
 

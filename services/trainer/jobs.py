@@ -260,14 +260,15 @@ class TrainerJobs:
             filename=f"{slug}_{task_id}.pkl",
         )
         for plot in outcome.plots:
-            await self.store.put_bytes(
+            drawn = await self.store.put_bytes(
                 self.store.artifacts,
                 plot_key(user_id, task_id, slug, job.attempt, plot.kind),
                 plot.svg.encode(),
                 content_type="image/svg+xml",
                 filename=f"{slug}_{plot.kind}.svg",
             )
-            plot.svg = ""  # the store has it; the row keeps the numbers
+            # the store has the drawing; the row keeps its numbers
+            plot.svg, plot.size_bytes, plot.sha256 = "", drawn.size_bytes, drawn.sha256
         async with self._result(job) as c:
             await candidates.done(
                 c,

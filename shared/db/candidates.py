@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.contracts import ModelChoice, uuid7
+from shared.contracts import CandidateStatus, LeaderboardRow, ModelChoice, uuid7
 from shared.db.pool import Connection
+
+
+def leaderboard_row(row: Mapping[str, Any]) -> LeaderboardRow:
+    """A row of `board` or `of_task` for `shared.leaderboard`; columns it lacks are None."""
+    return LeaderboardRow(
+        rank=None,
+        model_name=row["model_name"],
+        label=row["label"],
+        algorithm=row.get("algorithm", ""),
+        metrics=row.get("metrics") or {},
+        cv_mean=row.get("cv_mean"),
+        cv_std=row.get("cv_std"),
+        fit_seconds=row.get("fit_seconds"),
+        predict_ms_per_row=row.get("predict_ms_per_row"),
+        size_bytes=row.get("size_bytes"),
+        status=CandidateStatus(row["status"]),
+        reason=row.get("reason"),
+    )
 
 
 async def insert_all(

@@ -231,6 +231,36 @@ async def backlog(c: Connection) -> list[Any]:
     )
 
 
-async def remove_for(c: Connection, subject_ids: Sequence[uuid.UUID]) -> None:
-    """Forget work on subjects that are being deleted."""
-    await c.execute("DELETE FROM trainyard.jobs WHERE subject_id = ANY($1) AND kind <> 'purge'", subject_ids)
+async def stop_task(c: Connection, task_id: uuid.UUID) -> int:
+    """Forget the work of a task that is being deleted; how much of it a worker still holds."""
+    rows = await c.fetch(
+        """
+        WITH its AS (
+            SELECT id FROM trainyard.candidates WHERE task_id = $1 UNION ALL SELECT $1::uuid
+        ), dropped AS (
+            DELETE FROM trainyard.jobs j USING its
+            WHERE j.subject_id = its.id AND j.kind <> 'purge'
+              AND (j.lease_until IS NULL OR j.lease_until < now())
+        )
+        SELECT j.id FROM trainyard.jobs j JOIN its ON j.subject_id = its.id
+        WHERE j.kind <> 'purge' AND j.lease_until >= now()
+        """,
+        task_id,
+    )
+    return len(rows)
+
+
+async def start_over(c: Connection, job: Job, *, delay_s: float, error: str) -> None:
+    """Free it with all its tries again: work that may be late but is never given up."""
+    await c.execute(
+        """
+        UPDATE trainyard.jobs
+        SET lease_until = NULL, owner = NULL, sent_at = NULL, tries = 0, last_error = $4,
+            run_after = now() + make_interval(secs => $3)
+        WHERE id = $1 AND attempt = $2
+        """,
+        job.id,
+        job.attempt,
+        delay_s,
+        error,
+    )

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from shared import leaderboard
 from shared.contracts import (
-    METRICS,
     Best,
     Candidate,
     Notice,
@@ -21,6 +21,7 @@ from shared.contracts import (
     TaskType,
     TrainRequest,
 )
+from shared.db.candidates import leaderboard_row
 from shared.db.pool import Connection, claims, without_nulls
 
 _TASK = """
@@ -31,7 +32,7 @@ _TASK = """
 _CANDIDATES = """
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'model_name', c.model_name, 'label', c.label, 'status', c.status, 'attempt', c.attempt,
-        'score', c.cv_mean, 'fit_seconds', c.fit_seconds, 'reason', c.reason, 'progress', c.progress,
+        'score', c.cv_mean, 'cv_std', c.cv_std, 'fit_seconds', c.fit_seconds, 'reason', c.reason, 'progress', c.progress,
         'elapsed', extract(epoch FROM coalesce(c.finished_at, now()) - c.started_at))
         ORDER BY c.position), '[]') FROM trainyard.candidates c WHERE c.task_id = t.id) AS candidates
 """
@@ -64,7 +65,9 @@ def task_from_row(row: Any) -> Task:
 
 def _candidate(raw: dict[str, Any]) -> Candidate:
     kept = without_nulls(raw, "score", "fit_seconds", "reason")
-    return msgspec.convert({k: v for k, v in kept.items() if k not in ("progress", "elapsed")}, Candidate)
+    return msgspec.convert(
+        {k: v for k, v in kept.items() if k not in ("cv_std", "progress", "elapsed")}, Candidate
+    )
 
 
 def _eta(raw: Sequence[dict[str, Any]]) -> float | None:
@@ -80,12 +83,14 @@ def _eta(raw: Sequence[dict[str, Any]]) -> float | None:
 
 
 def _best(raw: Sequence[dict[str, Any]], task_type: str | None, metric: str | None) -> Best | None:
-    scored = [c for c in raw if c["status"] == "done" and c["score"] is not None]
-    if not scored or task_type is None or metric is None:
+    """The first of the leaderboard as it stands."""
+    if task_type is None or metric is None:
         return None
-    sign = 1 if METRICS[TaskType(task_type)][metric] else -1
-    top = max(scored, key=lambda c: sign * c["score"])
-    return Best(model_name=top["model_name"], label=top["label"], metric=metric, score=top["score"])
+    rows = [leaderboard_row(c | {"cv_mean": c["score"]}) for c in raw if c["status"] == "done"]
+    top = leaderboard.best(leaderboard.rank(rows, metric, TaskType(task_type)))
+    if top is None or top.cv_mean is None:
+        return None
+    return Best(model_name=top.model_name, label=top.label, metric=metric, score=top.cv_mean)
 
 
 async def insert(

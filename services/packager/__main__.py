@@ -1,0 +1,48 @@
+"""`python -m services.packager`: the process that packs ZIPs, saves models and purges."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import uvloop
+
+from services.packager.jobs import PackagerJobs
+from services.packager.sweep import Sweep
+from shared.errors import ConfigurationError
+from shared.logging import configure
+from shared.metrics import serve
+from shared.queue import PACKAGER_QUEUE
+from shared.resources import open_resources
+from shared.settings import S3, Logging, Postgres, Redis, Retention, Worker, load, require
+from shared.worker import Slots, run_worker
+
+PACKAGER_SLOTS = 4
+"""Jobs at a time: they wait for the store, not for the processor."""
+
+
+async def main() -> None:
+    configure(load(Logging, os.environ), service="packager")
+    postgres, s3 = load(Postgres, os.environ), load(S3, os.environ)
+    worker, retention = load(Worker, os.environ), load(Retention, os.environ)
+    require(postgres, "worker_database_url")
+    async with open_resources(
+        postgres.worker_database_url,
+        postgres=postgres,
+        redis=load(Redis, os.environ),
+        s3=s3,
+        application="trainyard-packager",
+        patient=True,
+    ) as resources:
+        slots = Slots(resources, worker, PackagerJobs(resources, s3, retention).handlers())
+        async with serve(worker.metrics_host, worker.metrics_port, ready=slots.ready):
+            await run_worker(
+                slots, queue=PACKAGER_QUEUE, max_jobs=PACKAGER_SLOTS, also=Sweep(resources, retention)
+            )
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(main())
+    except ConfigurationError as error:
+        sys.exit(f"packager: {error.detail}")

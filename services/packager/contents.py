@@ -1,0 +1,63 @@
+"""What a run's ZIP holds, as entries whose bytes are streamed from the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from services.packager.bundle import Entry
+from shared import leaderboard
+from shared.contracts import TaskType
+from shared.db.candidates import leaderboard_row
+from shared.storage import Store, model_key, plot_key, report_key
+
+
+def is_whole(task: Any) -> bool:
+    """Whether the run has been finished, so that there is a report to pack."""
+    return task["report"] is not None and task["report_attempt"] is not None
+
+
+def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
+    """`best_model.pkl`, every `{slug}.pkl`, the report's files, `plots/{slug}_{kind}.svg`.
+
+    `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`. Sizes and digests are
+    those recorded at training time: `zip_stream` compares them with what the store hands out.
+    """
+    user_id, task_id = task["user_id"], task["id"]
+    packed = []
+
+    def add(name: str, bucket: str, key: str, size: int, sha256: str) -> None:
+        packed.append(
+            Entry(
+                name=name,
+                size=size,
+                mtime=task["created_at"],
+                sha256=sha256,
+                chunks=_chunks(store, bucket, key),
+            )
+        )
+
+    done = [row for row in rows if row["status"] == "done"]
+    if done and task["plan"]:
+        plan = task["plan"]
+        board = leaderboard.rank(map(leaderboard_row, done), plan["metric"], TaskType(plan["task_type"]))
+        slugs = {row["model_name"]: row for row in done}
+        top = slugs[board[0].model_name]
+        for name, row in [("best_model", top), *slugs.items()]:
+            key = model_key(user_id, task_id, row["model_name"], row["attempt"])
+            add(f"{name}.pkl", store.artifacts, key, row["size_bytes"], row["sha256"])
+    for name, stored in task["report"].items():
+        key = report_key(user_id, task_id, task["report_attempt"], name)
+        add(name, store.artifacts, key, stored["size_bytes"], stored["sha256"])
+    for row in done:
+        for plot in row["outcome"]["plots"]:
+            key = plot_key(user_id, task_id, row["model_name"], row["attempt"], plot["kind"])
+            name = f"plots/{row['model_name']}_{plot['kind']}.svg"
+            add(name, store.artifacts, key, plot["size_bytes"], plot["sha256"])
+    return packed
+
+
+async def _chunks(store: Store, bucket: str, key: str) -> AsyncIterator[bytes]:
+    """Opens its object when it is first asked for bytes: members are read one after another."""
+    async for chunk in store.stream(bucket, key):
+        yield chunk

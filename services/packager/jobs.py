@@ -1,0 +1,177 @@
+"""The packager's three kinds of work: build a ZIP, save a model, purge what was deleted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import structlog
+
+from services.packager.bundle import Entry, zip_stream
+from services.packager.contents import entries, is_whole
+from shared.contracts import JobKind, TaskStatus
+from shared.db import bundles, candidates, files, jobs, models, tasks
+from shared.db.jobs import Job
+from shared.db.pool import Connection
+from shared.errors import LeaseLost, TrainyardError
+from shared.metrics import BUNDLE_BYTES
+from shared.resources import Resources
+from shared.settings import S3, Retention
+from shared.storage import bundle_key, dataset_key, model_key, saved_model_path, task_prefix
+from shared.worker import Handler
+
+log = structlog.get_logger(__name__)
+
+PICKLE = "application/octet-stream"
+
+
+class ArtifactGone(TrainyardError):
+    """The run or this model of it was deleted before it had been saved"""
+
+    slug = "artifact-gone"
+
+
+class PackagerJobs:
+    """Handlers over what the process has open."""
+
+    def __init__(self, resources: Resources, s3: S3, retention: Retention) -> None:
+        self.db = resources.db
+        self.store = resources.store
+        self.bundle_life_s = retention.bundle_ttl_s + s3.signed_url_ttl_s
+
+    def handlers(self) -> dict[JobKind, Handler]:
+        return {
+            JobKind.BUNDLE: Handler(self.bundle, self.bundle_given_up),
+            JobKind.SAVE: Handler(self.save, self.save_given_up),
+            JobKind.PURGE: Handler(self.purge, self.purge_given_up),
+        }
+
+    @contextlib.asynccontextmanager
+    async def _result(self, job: Job) -> AsyncIterator[Connection]:
+        """The transaction that records a result and ends the job; raises LeaseLost, writing nothing,
+        where another attempt has it."""
+        async with self.db.transaction() as c:
+            if not await jobs.holds(c, job):
+                raise LeaseLost
+            yield c
+            await jobs.done(c, job)
+
+    # --- bundle ---------------------------------------------------------------------------------
+
+    async def bundle(self, job: Job) -> None:
+        """Stream every file of the run from the store through a ZIP into the store."""
+        async with self.db.transaction() as c:
+            task = await tasks.for_work(c, job.subject_id, job.user_id)
+            rows = await candidates.of_task(c, job.subject_id, job.user_id)
+        if task is None or task["deleted_at"] is not None:
+            async with self._result(job):
+                return
+        if not is_whole(task) or task["status"] in (TaskStatus.QUEUED, TaskStatus.RUNNING):
+            raise TrainyardError("the run has nothing to pack")
+        packed = entries(self.store, task, rows)
+        total = sum(entry.size for entry in packed) or 1
+        written = 0
+        last_share = 0.0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal written, last_share
+            async for chunk in zip_stream(_each(packed)):
+                written += len(chunk)
+                if (share := min(written / total, 0.99)) - last_share >= 0.05:
+                    last_share = share
+                    async with self.db.transaction() as c:
+                        await bundles.progress(c, task["id"], share)
+                yield chunk
+
+        key = bundle_key(job.user_id, task["id"], job.attempt)
+        stored = await self.store.put_stream(
+            self.store.bundles,
+            key,
+            counted(),
+            content_type="application/zip",
+            filename=f"all_models_{task['id']}.zip",
+        )
+        async with self._result(job) as c:
+            await bundles.ready(
+                c, task["id"], job.attempt, stored.size_bytes, stored.sha256, self.bundle_life_s
+            )
+        BUNDLE_BYTES.inc(stored.size_bytes)
+        log.info("bundle ready", size_bytes=stored.size_bytes, members=len(packed))
+        async for old in self.store.list(self.store.bundles, task_prefix(job.user_id, task["id"])):
+            if old.key != key:  # of an earlier attempt, or of a bundle that had expired
+                await self.store.delete(self.store.bundles, old.key)
+
+    async def bundle_given_up(self, job: Job, error: TrainyardError) -> None:
+        async with self._result(job) as c:
+            await bundles.failed(c, job.subject_id, error.detail)
+
+    # --- save -----------------------------------------------------------------------------------
+
+    async def save(self, job: Job) -> None:
+        """Copy one candidate's pickle into the registry's bucket, then turn the row `ready`."""
+        async with self.db.transaction() as c:
+            model = await models.for_work(c, job.subject_id, job.user_id)
+        if model is None or model["status"] != "saving":
+            async with self._result(job):
+                return
+        if model["artifact_sha256"] is None:
+            raise ArtifactGone
+        # the path comes from the row's own time: an attempt that follows a dead one writes the same object
+        path = saved_model_path(job.user_id, model["model_name"], model["created_at"])
+        stored = await self.store.copy(
+            self.store.artifacts,
+            model_key(job.user_id, model["task_id"], model["candidate_slug"], model["candidate_attempt"]),
+            self.store.models,
+            path,
+            content_type=PICKLE,
+            filename=path.rsplit("/", 1)[-1],
+            sha256=model["artifact_sha256"],
+            exclusive=job.attempt == 1,
+        )
+        async with self._result(job) as c:
+            await models.ready(
+                c, model["id"], file_path=path, file_size=stored.size_bytes, sha256=stored.sha256
+            )
+        log.info("model saved", size_bytes=stored.size_bytes)
+
+    async def save_given_up(self, job: Job, error: TrainyardError) -> None:
+        async with self._result(job) as c:
+            await models.failed(c, job.subject_id, error.detail)
+
+    # --- purge ----------------------------------------------------------------------------------
+
+    async def purge(self, job: Job) -> None:
+        """Remove the objects, then the rows, of a deleted run or file."""
+        async with self.db.transaction() as c:
+            task = await tasks.for_work(c, job.subject_id, job.user_id)
+            file = await files.for_work(c, job.subject_id, job.user_id) if task is None else None
+            if task is not None:
+                busy = await jobs.stop_task(c, task["id"]) + await models.saving_from(c, task["id"])
+        if task is not None and task["deleted_at"] is not None:
+            if busy:  # its workers stop within a second; models still being saved are copied first
+                await self._later(job)
+                return
+            prefix = task_prefix(job.user_id, task["id"])
+            await self.store.delete_prefix(self.store.artifacts, prefix)
+            await self.store.delete_prefix(self.store.bundles, prefix)
+        if file is not None and file["deleted_at"] is not None:
+            await self.store.delete(self.store.datasets, dataset_key(job.user_id, file["id"]))
+        async with self._result(job) as c:
+            await tasks.delete_row(c, job.subject_id, job.user_id)
+            await files.delete_row(c, job.subject_id, job.user_id)
+        log.info("purged", what="run" if task is not None else "file")
+
+    async def _later(self, job: Job) -> None:
+        async with self.db.transaction() as c:
+            await jobs.wait(c, job, delay_s=1.0, error="its work has not stopped yet")
+
+    async def purge_given_up(self, job: Job, error: TrainyardError) -> None:
+        """Deleting is never given up: it is tried again every few minutes until the store lets it."""
+        log.error("purge postponed", reason=error.detail)
+        async with self.db.transaction() as c:
+            await jobs.start_over(c, job, delay_s=300.0, error=error.detail)
+
+
+async def _each(items: list[Entry]) -> AsyncIterator[Entry]:
+    for item in items:
+        yield item

@@ -1,0 +1,63 @@
+"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, uploads cut short."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from shared.db import bundles, models
+from shared.resources import Resources
+from shared.settings import Retention
+from shared.storage import belongs_to, bundle_key
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 30.0
+UPLOADS_EVERY_S = 3600.0
+
+
+class Sweep:
+    """Called every second by the worker; does something every `EVERY_S`."""
+
+    def __init__(self, resources: Resources, retention: Retention) -> None:
+        self.db = resources.db
+        self.store = resources.store
+        self.retention = retention
+        self._next = self._next_uploads = 0.0
+
+    async def __call__(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next:
+            return
+        self._next = now + EVERY_S
+        await self.expire_bundles()
+        await self.empty_trash()
+        if now >= self._next_uploads:
+            self._next_uploads = now + UPLOADS_EVERY_S
+            for bucket in (self.store.datasets, self.store.bundles, self.store.models):
+                await self.store.abort_stale_uploads(bucket, self.retention.orphan_ttl_s)
+
+    async def expire_bundles(self) -> int:
+        """ZIPs whose time is over leave the store; they are built again when asked for."""
+        async with self.db.transaction() as c:
+            gone = await bundles.expired(c)
+            for row in gone:  # the rows come back where the store refuses
+                key = bundle_key(row["user_id"], row["task_id"], row["attempt"])
+                await self.store.delete(self.store.bundles, key)
+        if gone:
+            log.info("bundles expired", count=len(gone))
+        return len(gone)
+
+    async def empty_trash(self) -> int:
+        """Models soft-deleted longer than the trash keeps them: first the file, then the row."""
+        async with self.db.transaction() as c:
+            old = await models.trash(c, older_than_s=self.retention.trash_ttl_s)
+            for row in old:
+                # a path is removed only where it is its owner's
+                if row["file_path"] and belongs_to(row["user_id"], row["file_path"]):
+                    await self.store.delete(self.store.models, row["file_path"])
+                await models.delete_row(c, row["id"])
+        if old:
+            log.info("trash emptied", count=len(old))
+        return len(old)

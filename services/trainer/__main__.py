@@ -1,0 +1,69 @@
+"""`python -m services.trainer`: the process that profiles tables and fits models."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import uvloop
+
+from services.trainer.cache import TableCache
+from services.trainer.child import Children
+from services.trainer.jobs import TrainerJobs
+from services.trainer.steps import STEPS
+from shared.errors import ConfigurationError
+from shared.logging import configure
+from shared.metrics import serve
+from shared.queue import TRAINER_QUEUE
+from shared.resources import open_resources
+from shared.settings import S3, Logging, Postgres, Redis, Trainer, Worker, load, require
+from shared.worker import Slots, run_worker
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container are fewer than the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+async def main() -> None:
+    configure(load(Logging, os.environ), service="trainer")
+    postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
+    worker = load(Worker, os.environ)
+    require(postgres, "worker_database_url")
+    slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
+    memory = trainer.trainer_memory_bytes or int(0.75 * psutil.virtual_memory().total / slots)
+    cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
+    async with (
+        Children(STEPS, threads=trainer.trainer_threads) as children,
+        open_resources(
+            postgres.worker_database_url,
+            postgres=postgres,
+            redis=load(Redis, os.environ),
+            s3=load(S3, os.environ),
+            application="trainyard-trainer",
+            patient=True,
+        ) as resources,
+    ):
+        cache = TableCache(cache_dir, trainer.trainer_cache_bytes, resources.store)
+        jobs = TrainerJobs(
+            resources, children, cache, slots=slots, threads=trainer.trainer_threads, memory=memory
+        )
+        work = Slots(resources, worker, jobs.handlers())
+        warming = asyncio.create_task(children.ready())
+        async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
+            await run_worker(work, queue=TRAINER_QUEUE, max_jobs=slots)
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    try:
+        uvloop.run(main())
+    except ConfigurationError as error:
+        sys.exit(f"trainer: {error.detail}")

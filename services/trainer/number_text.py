@@ -16,7 +16,7 @@ Style = Literal["point", "comma"]
 _SIGN = r"[-+\u2212]?"
 _UNIT = r"[$\u20ac\u00a3\u00a5\u20b9]?"
 _HEAD = rf"^\s*\(?\s*{_SIGN}\s*{_UNIT}\s*{_SIGN}"
-_TAIL = rf"\s*[%$\u20ac\u00a3\u00a5\u20b9]?\s*\)?\s*$"
+_TAIL = r"\s*[%$\u20ac\u00a3\u00a5\u20b9]?\s*\)?\s*$"
 
 GRAMMAR: dict[Style, str] = {
     "point": rf"{_HEAD}(\d{{1,3}}(,\d{{3}})+(\.\d*)?|\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+){_TAIL}",

@@ -7,23 +7,151 @@ predict on a frame that the user reads in that way: dates stay text, integers in
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from services.trainer.outcome import Progress
+from services.trainer.text_scan import PARQUET, plain_text
+from services.trainer.text_table import CHUNK_CELLS, check_names, decode_text
+from shared.errors import TableUnreadable
+
+MAX_TABLE_BYTES = 20 * 2**30
+"""Of a Parquet file's columns in memory: a few kilobytes of one repeated value can hold terabytes."""
+
+
+def decode(source: Path, name: str, out: Path, progress: Progress | None = None) -> tuple[int, int]:
+    """Write `source` (CSV, TSV, Parquet; .gz or .zst of text) as Arrow IPC to `out`: (rows, columns).
+
+    The format is decided by content; `name`, the upload's own, only words the messages. Constant memory.
+    Raises TableUnreadable saying what is wrong and where.
+    """
+    tell = progress or (lambda share, message: None)
+    size = source.stat().st_size
+    if size == 0:
+        raise TableUnreadable("the file is empty (0 bytes)")
+    with source.open("rb") as file:
+        is_parquet = file.read(4) == PARQUET
+    if is_parquet:
+        return _decode_parquet(source, out, tell)
+    if re.search(r"\.(parquet|pq)$", name, re.IGNORECASE):
+        raise TableUnreadable("named as Parquet but not one: it does not begin with the bytes PAR1")
+    spare = out.with_name(out.name + ".text")
+    try:
+        text = plain_text(source, spare, lambda share: tell(0.3 * share, "checking the text"))
+        return decode_text(text, out, lambda share, message: tell(0.3 + 0.7 * share, message))
+    finally:
+        spare.unlink(missing_ok=True)
 
 
 def load(out: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """The decoded table as a DataFrame (only `columns`, in the table's order, where given)."""
+    """The decoded table as a DataFrame (only `columns`, in the table's order, where given).
+
+    Missing values are NaN (NaT in dates) throughout, as `read_csv` has them.
+    """
     with pa.memory_map(str(out), "r") as source:
         reader = pa.ipc.open_file(source)
         if columns is not None:
             chosen = [i for i, name in enumerate(reader.schema.names) if name in set(columns)]
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=chosen))
         frame = reader.read_all().to_pandas()
-    for name in frame.columns[frame.dtypes == object]:
+    for name in frame.select_dtypes(object).columns:
         column = frame[name]
         if column.isna().any():
             frame[name] = column.where(column.notna(), np.nan)
     return frame
+
+
+def column_names(out: Path) -> list[str]:
+    """The decoded table's columns, without reading it."""
+    with pa.memory_map(str(out), "r") as source:
+        return list(pa.ipc.open_file(source).schema.names)
+
+
+def _decode_parquet(source: Path, out: Path, tell: Progress) -> tuple[int, int]:
+    try:
+        with pq.ParquetFile(source) as file:
+            schema = _readable_schema(file)
+            rows = file.metadata.num_rows
+            if rows == 0:
+                raise TableUnreadable("the table has columns but no rows")
+            declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
+            _within_limit(declared)
+            _copy(file, schema, rows, out, tell)
+            return rows, len(schema)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the disk's fault, not the upload's
+            raise
+        raise TableUnreadable(f"the Parquet file is cut short or damaged: {_short(error)}") from error
+
+
+def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: Progress) -> None:
+    done, written = 0, 0
+    with pa.ipc.new_file(str(out), schema) as writer:
+        for batch in file.iter_batches(
+            batch_size=max(500, CHUNK_CELLS // len(schema)), columns=schema.names, use_threads=False
+        ):
+            arrays = [batch.column(field.name).cast(field.type) for field in schema]
+            cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            writer.write_batch(cast)
+            done, written = done + len(batch), written + cast.nbytes
+            _within_limit(written)
+            tell(done / rows, "reading the table")
+
+
+def _readable_schema(file: pq.ParquetFile) -> pa.Schema:
+    """The columns in types that pandas has plain columns for. Raises TableUnreadable naming the others."""
+    fields = list(file.schema_arrow)
+    pandas = json.loads((file.schema_arrow.metadata or {}).get(b"pandas", b"{}"))
+    unnamed_index = [
+        n for n in pandas.get("index_columns", []) if re.fullmatch(r"__index_level_\d+__", str(n))
+    ]
+    fields = [field for field in fields if field.name not in unnamed_index]
+    if not fields:
+        raise TableUnreadable("the Parquet file has no columns")
+    check_names([field.name for field in fields], "schema")
+    types = {field.name: _plain_type(field.type) for field in fields}
+    odd = [f"{field.name!r} ({field.type})" for field in fields if types[field.name] is None]
+    if odd:
+        more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
+        raise TableUnreadable(
+            f"columns that hold neither numbers, text, booleans nor dates: {', '.join(odd[:10])}{more}; "
+            "flatten them or leave them out"
+        )
+    return pa.schema(list(types.items()))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType | None:
+    """What a column of `kind` is kept as; None where pandas has no plain column for it."""
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        return pa.float64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.large_string()
+    plain = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_timestamp,
+        pa.types.is_date,
+    )
+    return kind if any(is_such(kind) for is_such in plain) else None
+
+
+def _within_limit(size: int) -> None:
+    if size > MAX_TABLE_BYTES:
+        raise TableUnreadable(
+            f"the table is over {MAX_TABLE_BYTES:,} bytes unpacked; upload a part of the rows"
+        )
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

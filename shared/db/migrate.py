@@ -99,17 +99,15 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
             "give the API and the workers logins of their own"
         )
     verb = "ALTER" if row else "CREATE"
-    statement = await connection.fetchval(
-        f"SELECT format('{verb} ROLE %I LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS'"
-        " ' PASSWORD %L', $1::text, $2::text)"
-        if password
-        else f"SELECT format('{verb} ROLE %I LOGIN', $1::text)",
-        *([name, password] if password else [name]),
-    )
-    await connection.execute(statement)
-    await connection.execute(
-        await connection.fetchval("SELECT format('GRANT %I TO %I', $1::text, $2::text)", member_of, name)
-    )
+    safe = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+    await _execute(connection, f"{verb} ROLE %I {safe} PASSWORD %L", name, password or None)
+    await _execute(connection, "GRANT %I TO %I", member_of, name)
+
+
+async def _execute(connection: asyncpg.Connection, template: str, *names: str | None) -> None:
+    """A statement that takes no parameters, quoted by the server itself (`format()`'s %I and %L)."""
+    places = ", ".join(f"${i}::text" for i in range(2, len(names) + 2))
+    await connection.execute(await connection.fetchval(f"SELECT format($1, {places})", template, *names))
 
 
 async def main() -> None:

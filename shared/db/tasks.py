@@ -25,7 +25,7 @@ from shared.db.candidates import leaderboard_row
 from shared.db.pool import Connection, claims, without_nulls
 
 _TASK = """
-    t.id AS task_id, t.name, t.status, t.stage, t.message, t.request, t.warnings, t.error, t.version,
+    t.id AS task_id, t.name, t.request ->> 'target' AS target, t.status, t.stage, t.message, t.request, t.warnings, t.error, t.version,
     t.created_at, t.started_at, t.finished_at,
     t.plan ->> 'task_type' AS task_type, t.plan ->> 'metric' AS metric
 """
@@ -114,12 +114,18 @@ async def insert(
 
 
 async def get(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Task | None:
-    """The whole task in one statement that carries its identity itself: no transaction around it."""
+    """The whole task in one statement that carries its identity itself: no transaction around it.
+
+    LATERAL with LIMIT makes the planner set the identity before the policies read it; a plain join
+    may scan the table first, and then finds nothing.
+    """
     row = await c.fetchrow(
         f"""
         WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $1, true) AS set)
-        SELECT {_TASK}, {_CANDIDATES} FROM me, trainyard.tasks t
-        WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL
+        SELECT task.* FROM me CROSS JOIN LATERAL (
+            SELECT {_TASK}, {_CANDIDATES} FROM trainyard.tasks t
+            WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL LIMIT 1
+        ) task
         """,
         claims(user_id),
         task_id,
@@ -133,8 +139,10 @@ async def version(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any 
     return await c.fetchrow(
         """
         WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $1, true) AS set)
-        SELECT t.version, t.status FROM me, trainyard.tasks t
-        WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL
+        SELECT task.* FROM me CROSS JOIN LATERAL (
+            SELECT t.version, t.status FROM trainyard.tasks t
+            WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL LIMIT 1
+        ) task
         """,
         claims(user_id),
         task_id,

@@ -64,14 +64,14 @@ async def open_queue(settings: Redis, *, patient: bool = False) -> AsyncIterator
         socket_timeout=10.0 if patient else 2.0,
         socket_keepalive=True,
         health_check_interval=15,
-        retry=Retry(backoff, -1 if patient else 1),  # type: ignore[no-untyped-call]
+        retry=Retry(backoff, -1 if patient else 1),
         retry_on_error=[RedisConnectionError, RedisTimeoutError, OSError],
     )
     client = ArqRedis(pool_or_conn=pool, job_serializer=encode, job_deserializer=decode)
     try:
         yield client
     finally:
-        await client.aclose(close_connection_pool=True)  # type: ignore[attr-defined]
+        await client.aclose(close_connection_pool=True)
 
 
 async def send(redis: ArqRedis, kind: JobKind, message_id: str) -> None:

@@ -217,10 +217,9 @@ class Worker(arq.worker.Worker):
     """arq's worker with short locks that are renewed, and a drain that keeps its leases."""
 
     def __init__(self, slots: Slots, *, queue: str, max_jobs: int, **kwargs: Any) -> None:
+        work: Any = slots.work  # arq's protocol wants a function with *args, **kwargs
         super().__init__(
-            functions=[
-                func(slots.work, name=str(kind), keep_result=0, max_tries=10**6) for kind in slots.kinds
-            ],
+            functions=[func(work, name=str(kind), keep_result=0, max_tries=10**6) for kind in slots.kinds],
             queue_name=queue,
             redis_pool=slots.redis,
             max_jobs=max_jobs,

@@ -23,7 +23,8 @@ async def ask(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, ttl_s: floa
             requested_at = now(),
             expires_at = CASE WHEN b.status = 'ready' AND b.expires_at > now()
                               THEN now() + make_interval(secs => $3) END
-        RETURNING status, attempt, progress, size_bytes, sha256, error, expires_at, status = 'building' AS build
+        RETURNING status, attempt, progress, size_bytes, sha256, error, expires_at,
+            status = 'building' AS build
         """,
         task_id,
         user_id,
@@ -31,7 +32,7 @@ async def ask(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, ttl_s: floa
     )
 
 
-async def get(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+async def get(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> Any:
     """The bundle's row; None where none was asked for or it has expired."""
     return await c.fetchrow(
         """
@@ -59,8 +60,8 @@ async def ready(
     """building → ready: the object of this attempt is whole and verified."""
     await c.execute(
         """
-        UPDATE trainyard.bundles SET status = 'ready', attempt = $2, progress = 1, size_bytes = $3, sha256 = $4,
-            error = NULL, expires_at = now() + make_interval(secs => $5)
+        UPDATE trainyard.bundles SET status = 'ready', attempt = $2, progress = 1, size_bytes = $3,
+            sha256 = $4, error = NULL, expires_at = now() + make_interval(secs => $5)
         WHERE task_id = $1 AND status = 'building'
         """,
         task_id,
@@ -73,7 +74,8 @@ async def ready(
 
 async def failed(c: Connection, task_id: uuid.UUID, error: str) -> None:
     await c.execute(
-        "UPDATE trainyard.bundles SET status = 'failed', error = $2 WHERE task_id = $1 AND status = 'building'",
+        "UPDATE trainyard.bundles SET status = 'failed', error = $2"
+        " WHERE task_id = $1 AND status = 'building'",
         task_id,
         error,
     )

@@ -52,7 +52,7 @@ async def insert_all(
     return [row["id"] for row in rows]
 
 
-async def begin(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID, attempt: int) -> Any | None:
+async def begin(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID, attempt: int) -> Any:
     """queued → running under this attempt (or running → running where a dead worker held it)."""
     return await c.fetchrow(
         """
@@ -67,7 +67,7 @@ async def begin(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID, atte
     )
 
 
-async def get(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+async def get(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -> Any:
     return await c.fetchrow(
         "SELECT id, task_id, user_id, model_name, label, status, attempt FROM trainyard.candidates"
         " WHERE id = $1 AND user_id = $2",
@@ -113,7 +113,8 @@ async def done(
         """
         UPDATE trainyard.candidates
         SET status = 'done', progress = 1, cv_mean = $3, cv_std = $4, metrics = $5, fit_seconds = $6,
-            predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, reason = NULL, finished_at = now()
+            predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, reason = NULL,
+            finished_at = now()
         WHERE id = $1 AND attempt = $2 AND status = 'running' RETURNING id
         """,
         candidate_id,

@@ -77,7 +77,7 @@ async def mark_deleted(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) ->
     return row is not None
 
 
-async def profile(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> Any | None:
+async def profile(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> Any:
     """`status, profile, error` of a file that is there."""
     return await c.fetchrow(
         """
@@ -90,7 +90,7 @@ async def profile(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> Any 
     )
 
 
-async def for_work(c: Connection, file_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+async def for_work(c: Connection, file_id: uuid.UUID, user_id: uuid.UUID) -> Any:
     """What a worker needs to read the table: `name, sha256, size_bytes`, the profile's `status,
     profile, error`. The job's user must be the file's."""
     return await c.fetchrow(

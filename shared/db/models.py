@@ -48,10 +48,11 @@ async def insert(
     """A model in `saving`, of a candidate that is done; None where that candidate is not there."""
     row = await c.fetchrow(
         f"""
-        INSERT INTO public.trained_models (id, user_id, file_id, task_id, model_name, description, tags, task_type,
-            algorithm, metrics, candidate_slug, candidate_attempt, file_size, status)
+        INSERT INTO public.trained_models (id, user_id, file_id, task_id, model_name, description, tags,
+            task_type, algorithm, metrics, candidate_slug, candidate_attempt, file_size, status)
         SELECT $1, $2, (SELECT f.id FROM trainyard.files f WHERE f.id = $4), $3, $5, $6, $7, $8,
-            c.algorithm, coalesce(c.metrics, '{{}}') || jsonb_build_object('cv_mean', c.cv_mean, 'cv_std', c.cv_std),
+            c.algorithm,
+            coalesce(c.metrics, '{{}}') || jsonb_build_object('cv_mean', c.cv_mean, 'cv_std', c.cv_std),
             c.model_name, c.attempt, c.size_bytes, 'saving'
         FROM trainyard.candidates c
         WHERE c.task_id = $3 AND c.user_id = $2 AND c.model_name = $9 AND c.status = 'done'
@@ -190,7 +191,7 @@ async def stats(c: Connection, user_id: uuid.UUID) -> ModelStats:
 # --- what the packager does ---------------------------------------------------------------------
 
 
-async def for_work(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+async def for_work(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID) -> Any:
     """The saving model and the artifact it is made of."""
     return await c.fetchrow(
         """

@@ -25,14 +25,16 @@ from shared.db.candidates import leaderboard_row
 from shared.db.pool import Connection, claims, without_nulls
 
 _TASK = """
-    t.id AS task_id, t.name, t.request ->> 'target' AS target, t.status, t.stage, t.message, t.request, t.warnings, t.error, t.version,
+    t.id AS task_id, t.name, t.request ->> 'target' AS target, t.status, t.stage, t.message, t.request,
+    t.warnings, t.error, t.version,
     t.created_at, t.started_at, t.finished_at,
     t.plan ->> 'task_type' AS task_type, t.plan ->> 'metric' AS metric
 """
 _CANDIDATES = """
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
         'model_name', c.model_name, 'label', c.label, 'status', c.status, 'attempt', c.attempt,
-        'score', c.cv_mean, 'cv_std', c.cv_std, 'fit_seconds', c.fit_seconds, 'reason', c.reason, 'progress', c.progress,
+        'score', c.cv_mean, 'cv_std', c.cv_std, 'fit_seconds', c.fit_seconds, 'reason', c.reason,
+        'progress', c.progress,
         'elapsed', extract(epoch FROM coalesce(c.finished_at, now()) - c.started_at))
         ORDER BY c.position), '[]') FROM trainyard.candidates c WHERE c.task_id = t.id) AS candidates
 """
@@ -134,7 +136,7 @@ async def get(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Task | N
     return task_from_row(row) if row else None
 
 
-async def version(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any | None:
+async def version(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     """`version, status` alone: what a conditional or waiting request needs to know."""
     return await c.fetchrow(
         """
@@ -187,7 +189,7 @@ async def mark_deleted(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) ->
     return row is not None
 
 
-async def results(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any | None:
+async def results(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     """`status, plan, warnings, request, report, report_attempt, file_id` of a task."""
     return await c.fetchrow(
         "SELECT status, plan, warnings, request, report, report_attempt, file_id FROM trainyard.tasks"
@@ -200,13 +202,14 @@ async def results(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any 
 # --- what the workers do ------------------------------------------------------------------------
 
 
-async def for_work(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> Any | None:
+async def for_work(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> Any:
     """The row that a job needs; None where it is gone. `deadline_in_s` counts from `started_at`."""
     return await c.fetchrow(
         """
         SELECT id, user_id, file_id, name, status, stage, request, plan, warnings, error, cancel_requested,
             report, report_attempt, created_at, started_at, deleted_at,
-            (request ->> 'time_budget_s')::float8 - extract(epoch FROM now() - started_at)::float8 AS remaining_s
+            (request ->> 'time_budget_s')::float8
+                - extract(epoch FROM now() - started_at)::float8 AS remaining_s
         FROM trainyard.tasks WHERE id = $1 AND user_id = $2
         """,
         task_id,
@@ -293,7 +296,8 @@ async def failed(c: Connection, task_id: uuid.UUID, error: Problem) -> None:
     """queued or running → failed, where there is nothing to hand over."""
     await c.execute(
         """
-        UPDATE trainyard.tasks SET status = 'failed', stage = 'done', message = $3, error = $2, finished_at = now()
+        UPDATE trainyard.tasks SET status = 'failed', stage = 'done', message = $3, error = $2,
+            finished_at = now()
         WHERE id = $1 AND status IN ('queued', 'running')
         """,
         task_id,
@@ -306,7 +310,8 @@ async def cancel(c: Connection, task_id: uuid.UUID) -> None:
     """queued or running → cancelled, where no candidate is there yet."""
     await c.execute(
         """
-        UPDATE trainyard.tasks SET status = 'cancelled', stage = 'done', message = 'Cancelled', finished_at = now()
+        UPDATE trainyard.tasks SET status = 'cancelled', stage = 'done', message = 'Cancelled',
+            finished_at = now()
         WHERE id = $1 AND status IN ('queued', 'running')
         """,
         task_id,

@@ -102,7 +102,7 @@ async def test_a_changed_migration_is_refused(env: dict[str, str]) -> None:
     connection = await asyncpg.connect(env["DATABASE_URL"])
     await connection.execute("UPDATE trainyard.migrations SET sha256 = 'other'")
     await connection.close()
-    with pytest.raises(ConfigurationError, match="0001_schema.sql was changed"):
+    with pytest.raises(ConfigurationError, match=r"0001_schema\.sql was changed"):
         await migrate.migrate(load(Postgres, env))
 
 

@@ -28,7 +28,11 @@ class ObjectExists(TrainyardError):
     slug = "object-exists"
 
 
-_MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
+class UploadLost(StorageUnavailable):
+    """The store no longer knows the upload; try again"""
+
+
+_MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
 _CORRUPT = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "InvalidRange", "416"})
 
@@ -62,8 +66,11 @@ def _translate(error: ClientError, bucket: str, key: str) -> TrainyardError:
         return ObjectExists(**context)
     if code in _CORRUPT:
         return StorageCorrupt(**context)
+    if code == "NoSuchUpload":
+        return UploadLost(**context)
     if code == "NoSuchBucket":
-        return StorageUnavailable(f"The bucket {bucket!r} is missing; `python -m shared.storage` makes it", **context)
+        # `python -m shared.storage` makes it
+        return StorageUnavailable(f"The object store has no bucket {bucket!r}", **context)
     if status in (401, 403):
         return StorageUnavailable("The object store refuses this service's credentials", **context)
     return StorageUnavailable(**context)

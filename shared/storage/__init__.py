@@ -1,0 +1,46 @@
+"""The object store: verified puts and gets, copies, signed links, and the keys objects live under.
+
+`python -m shared.storage` makes the buckets.
+"""
+
+from shared.storage.faults import ObjectExists, ObjectMissing
+from shared.storage.features import PROBE_PREFIX, StoreFeatures, downloads_mode
+from shared.storage.keys import (
+    belongs_to,
+    bundle_key,
+    content_disposition,
+    dataset_key,
+    model_key,
+    plot_key,
+    report_key,
+    safe_filename,
+    safe_name,
+    saved_model_path,
+    task_prefix,
+)
+from shared.storage.store import Head, Listed, Store, open_store
+from shared.storage.writing import Stored
+
+__all__ = [
+    "PROBE_PREFIX",
+    "Head",
+    "Listed",
+    "ObjectExists",
+    "ObjectMissing",
+    "Store",
+    "StoreFeatures",
+    "Stored",
+    "belongs_to",
+    "bundle_key",
+    "content_disposition",
+    "dataset_key",
+    "downloads_mode",
+    "model_key",
+    "open_store",
+    "plot_key",
+    "report_key",
+    "safe_filename",
+    "safe_name",
+    "saved_model_path",
+    "task_prefix",
+]

@@ -1,0 +1,422 @@
+"""The object store, over the S3 protocol: what the rest of the product sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import hashlib
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from msgspec import Struct
+
+from shared.errors import StorageCorrupt, StorageUnavailable
+from shared.settings import S3
+from shared.storage import copying
+from shared.storage.faults import CALL_TIMEOUT_S, ObjectExists, ObjectMissing, store_call
+from shared.storage.features import StoreFeatures, probe
+from shared.storage.keys import content_disposition
+from shared.storage.writing import Stored, Target, abort_upload, settle, write
+
+CHUNK_BYTES = 512 * 1024
+CHECK_TIMEOUT_S = 2.0
+RESUMES = 3
+DELETES_AT_A_TIME = 8
+LONGEST_LINK_S = 7 * 24 * 3600
+"""The most signature version 4 allows."""
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """What the store says of an object; `etag` without its quotes."""
+
+    size_bytes: int
+    etag: str
+    content_type: str
+    last_modified: dt.datetime
+
+
+class Listed(Struct, frozen=True):
+    """One object of a listing."""
+
+    key: str
+    size_bytes: int
+    last_modified: dt.datetime
+
+
+@asynccontextmanager
+async def open_store(settings: S3) -> AsyncIterator[Store]:
+    """Open the clients; nothing is sent yet, so this works while the store is still coming up."""
+    session = aioboto3.Session(
+        aws_access_key_id=settings.s3_access_key_id or None,
+        aws_secret_access_key=settings.s3_secret_access_key or None,
+        region_name=settings.s3_region,
+    )
+    config = AioConfig(
+        # botocore's default signature for links is refused by several stores
+        signature_version="s3v4",
+        # the newer trailing checksums are unknown to most stores; we verify by MD5 and size
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # hashing every body once more for the signature buys nothing: Content-MD5 is signed
+        s3={"addressing_style": "path", "payload_signing_enabled": False},
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        max_pool_connections=32,
+    )
+    public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            session.client("s3", endpoint_url=settings.s3_endpoint_url or None, config=config)
+        )
+        signer = await stack.enter_async_context(
+            session.client("s3", endpoint_url=public or None, config=config)
+        )
+        yield Store(client, signer, settings)
+
+
+class Store:
+    """Buckets and objects. Every method may raise StorageUnavailable; others are named where they can."""
+
+    def __init__(self, client: Any, signer: Any, settings: S3) -> None:
+        self.datasets = settings.s3_bucket_datasets
+        self.artifacts = settings.s3_bucket_artifacts
+        self.bundles = settings.s3_bucket_bundles
+        self.models = settings.s3_bucket_models
+        self.copy_one_call_bytes = copying.ONE_CALL_BYTES
+        self.copy_part_bytes = copying.COPIED_PART_BYTES
+        self._client = client
+        self._signer = signer
+        self._region = settings.s3_region
+        self._features: StoreFeatures | None = None
+        self._probing = asyncio.Lock()
+
+    # --- the store itself ---
+
+    async def probe(self) -> StoreFeatures:
+        """What this store can do; tried once, then remembered."""
+        async with self._probing:
+            if self._features is None:
+                self._features = await probe(self._client, self.artifacts)
+            return self._features
+
+    async def check(self) -> None:
+        """Health: one cheap call, answered within two seconds or StorageUnavailable."""
+        if not await self._has_bucket(self.artifacts, timeout_s=CHECK_TIMEOUT_S):
+            raise StorageUnavailable(f"The bucket {self.artifacts!r} is missing", bucket=self.artifacts)
+
+    async def ensure_buckets(self) -> tuple[str, ...]:
+        """Make the buckets that are missing, and say which; they are private, as S3 makes them."""
+        wanted = dict.fromkeys((self.datasets, self.artifacts, self.bundles, self.models))
+        made = [bucket for bucket in wanted if not await self._has_bucket(bucket)]
+        for bucket in made:
+            await self._make_bucket(bucket)
+        return tuple(made)
+
+    # --- putting ---
+
+    async def put_stream(
+        self,
+        bucket: str,
+        key: str,
+        chunks: AsyncIterable[bytes],
+        *,
+        content_type: str,
+        filename: str | None = None,
+        max_bytes: int | None = None,
+        exclusive: bool = False,
+    ) -> Stored:
+        """Put a body of unknown length in constant memory, verified.
+
+        After an error or a cancellation nothing of it is left. Raises TooLarge over `max_bytes`,
+        StorageCorrupt where the store holds something else than was sent, ObjectExists where
+        `exclusive` and the key is taken; what `chunks` raises passes through. `chunks` is closed.
+        """
+        target = Target(
+            bucket=bucket, key=key, content_type=content_type, filename=filename, exclusive=exclusive
+        )
+        features = await self.probe()
+        await self._refuse_taken(target)
+        stored = await write(self._client, features, target, chunks, max_bytes)
+        if not (features.etag_is_md5 or features.content_md5):
+            await self._read_back(bucket, key, stored.sha256)
+        return stored
+
+    async def put_bytes(
+        self, bucket: str, key: str, data: bytes, *, content_type: str, filename: str | None = None
+    ) -> Stored:
+        """Put a small body, verified as `put_stream` does."""
+
+        async def once() -> AsyncIterator[bytes]:
+            yield data
+
+        return await self.put_stream(bucket, key, once(), content_type=content_type, filename=filename)
+
+    async def put_file(
+        self, bucket: str, key: str, path: Path, *, content_type: str, filename: str | None = None
+    ) -> Stored:
+        """Put a local file, verified as `put_stream` does."""
+        return await self.put_stream(
+            bucket, key, _file_chunks(path), content_type=content_type, filename=filename
+        )
+
+    async def copy(
+        self,
+        src_bucket: str,
+        src_key: str,
+        dst_bucket: str,
+        dst_key: str,
+        *,
+        filename: str,
+        content_type: str,
+        sha256: str,
+        exclusive: bool = True,
+    ) -> Stored:
+        """Copy inside the store where it can, else through here; verified against `sha256` either way.
+
+        `exclusive` creation is atomic where the store knows If-None-Match; elsewhere the key is
+        looked up first. Raises ObjectMissing, ObjectExists, StorageCorrupt (nothing is left then).
+        """
+        target = Target(
+            bucket=dst_bucket,
+            key=dst_key,
+            content_type=content_type,
+            filename=filename,
+            exclusive=exclusive,
+        )
+        features = await self.probe()
+        head = await self.head(src_bucket, src_key)
+        if head is None:
+            raise ObjectMissing(bucket=src_bucket, key=src_key)
+        await self._refuse_taken(target)
+        source, size = {"Bucket": src_bucket, "Key": src_key}, head.size_bytes
+        answered: str | None = None
+        if features.copy and size <= self.copy_one_call_bytes and self._as_exclusive(features, target):
+            answered = await copying.copy_object(self._client, features, source, size, target)
+        elif features.part_copy and size:
+            await copying.copy_parts(self._client, features, source, size, target, self.copy_part_bytes)
+        else:
+            stored = await write(self._client, features, target, self.stream(src_bucket, src_key))
+            answered = stored.sha256
+        if answered is None:
+            await self._read_back(dst_bucket, dst_key, sha256)
+        elif answered != sha256:
+            await self.delete(dst_bucket, dst_key)
+            raise StorageCorrupt(bucket=src_bucket, key=src_key, expected=sha256, found=answered)
+        return Stored(size, sha256)
+
+    # --- getting ---
+
+    async def head(self, bucket: str, key: str) -> Head | None:
+        """Size and kind of an object, or None where there is none."""
+        try:
+            async with store_call(bucket, key):
+                answer = await self._client.head_object(Bucket=bucket, Key=key)
+        except ObjectMissing:
+            return None
+        return Head(
+            size_bytes=answer["ContentLength"],
+            etag=answer["ETag"].strip('"'),
+            content_type=answer.get("ContentType", "application/octet-stream"),
+            last_modified=answer["LastModified"],
+        )
+
+    async def stream(
+        self, bucket: str, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Bytes `start` up to (not including) `end`, in chunks of about half a MiB.
+
+        A connection that breaks is taken up where it broke, as long as that gets further. `end` is
+        at most the object's size. Raises ObjectMissing, and StorageCorrupt where the object turns
+        out shorter or is replaced meanwhile. Close it (`aclosing`) when leaving early.
+        """
+        position, etag, resumes = start, None, 0
+        while end is None or position < end:
+            try:
+                async with store_call(bucket, key):
+                    answer = await self._client.get_object(Bucket=bucket, Key=key, **_range(position, end))
+                async with answer["Body"]:
+                    if etag not in (None, answer["ETag"]):
+                        raise StorageCorrupt("The object was replaced meanwhile", bucket=bucket, key=key)
+                    if position and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
+                        raise StorageUnavailable("The store does not know ranges", bucket=bucket, key=key)
+                    etag = answer["ETag"]
+                    while chunk := await _read_chunk(answer["Body"], bucket, key):
+                        position, resumes = position + len(chunk), 0
+                        yield chunk
+                break
+            except StorageUnavailable:
+                resumes += 1
+                if etag is None or resumes > RESUMES:
+                    raise
+        if end is not None and position < end:
+            raise StorageCorrupt("The object is shorter than expected", bucket=bucket, key=key)
+
+    async def get_file(self, bucket: str, key: str, path: Path, *, sha256: str | None = None) -> Stored:
+        """Fetch an object into a file that appears only when it is whole, and has this digest if given.
+
+        Raises ObjectMissing and StorageCorrupt; the file is then as it was before.
+        """
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        digest = hashlib.sha256()
+        try:
+            with partial.open("wb") as file:
+                async with aclosing(self.stream(bucket, key)) as chunks:
+                    async for chunk in chunks:
+                        await asyncio.to_thread(_append, file, digest, chunk)
+                size = file.tell()
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise StorageCorrupt(bucket=bucket, key=key, expected=sha256, found=digest.hexdigest())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return Stored(size, digest.hexdigest())
+
+    async def presign(
+        self, bucket: str, key: str, *, filename: str, content_type: str, ttl_s: int
+    ) -> tuple[str, dt.datetime]:
+        """A GET link for this one object under the public endpoint, and when it ends (UTC).
+
+        It makes the store answer with `filename` (an attachment) and `content_type`. Signing needs
+        no connection, and says nothing about whether the object exists.
+        """
+        ttl_s = min(max(ttl_s, 1), LONGEST_LINK_S)
+        expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ttl_s)
+        params = {
+            "Bucket": bucket,
+            "Key": key,
+            "ResponseContentDisposition": content_disposition(filename),
+            "ResponseContentType": content_type,
+        }
+        async with store_call(bucket, key):
+            url = await self._signer.generate_presigned_url("get_object", Params=params, ExpiresIn=ttl_s)
+        return str(url), expires_at
+
+    # --- listing and deleting ---
+
+    async def list(self, bucket: str, prefix: str) -> AsyncIterator[Listed]:
+        """Every object under a prefix ("" for all), a page at a time."""
+        pages = aiter(self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
+        while True:
+            async with store_call(bucket, prefix):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for item in page.get("Contents", []):
+                yield Listed(item["Key"], item["Size"], item["LastModified"])
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete one object; one that is not there is no error."""
+        try:
+            async with store_call(bucket, key):
+                await self._client.delete_object(Bucket=bucket, Key=key)
+        except ObjectMissing:
+            pass
+
+    async def delete_prefix(self, bucket: str, prefix: str) -> int:
+        """Delete everything under a prefix that ends in "/", and say how many objects there were.
+
+        One call an object: the call for a thousand needs checksums on which the stores disagree.
+        """
+        if not prefix.strip("/") or not prefix.endswith("/"):
+            raise ValueError(f"refusing to delete under {prefix!r}: a prefix ends in a slash")
+        slots = asyncio.Semaphore(DELETES_AT_A_TIME)
+
+        async def delete(key: str) -> None:
+            async with slots:
+                await self.delete(bucket, key)
+
+        keys = [item.key async for item in self.list(bucket, prefix)]
+        await asyncio.gather(*(delete(key) for key in keys))
+        return len(keys)
+
+    async def abort_stale_uploads(self, bucket: str, older_than_s: float) -> int:
+        """Drop multipart uploads begun longer ago than this, and say how many."""
+        oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=older_than_s)
+        stale = []
+        pages = aiter(self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket))
+        while True:
+            async with store_call(bucket):
+                page = await anext(pages, None)
+            if page is None:
+                break
+            stale += [upload for upload in page.get("Uploads", []) if upload["Initiated"] <= oldest]
+        for upload in stale:
+            target = Target(bucket=bucket, key=upload["Key"], content_type="")
+            await abort_upload(self._client, target, upload["UploadId"])
+        return len(stale)
+
+    # --- parts of the above ---
+
+    def _as_exclusive(self, features: StoreFeatures, target: Target) -> bool:
+        """Whether copying in one call keeps other writers off as well as this store's PUT does."""
+        return not target.exclusive or features.copy_if_none_match or not features.if_none_match
+
+    async def _refuse_taken(self, target: Target) -> None:
+        if target.exclusive and await self.head(target.bucket, target.key):
+            raise ObjectExists(bucket=target.bucket, key=target.key)
+
+    async def _read_back(self, bucket: str, key: str, sha256: str) -> None:
+        """Compare the whole object with its digest, where the store's own word is no proof."""
+        try:
+            digest = hashlib.sha256()
+            async with aclosing(self.stream(bucket, key)) as chunks:
+                async for chunk in chunks:
+                    await asyncio.to_thread(digest.update, chunk)
+            if digest.hexdigest() != sha256:
+                raise StorageCorrupt(bucket=bucket, key=key, expected=sha256, found=digest.hexdigest())
+        except BaseException:
+            await settle(self.delete(bucket, key))
+            raise
+
+    async def _has_bucket(self, bucket: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bool:
+        try:
+            async with store_call(bucket, timeout_s=timeout_s):
+                await self._client.head_bucket(Bucket=bucket)
+        except ObjectMissing:
+            return False
+        return True
+
+    async def _make_bucket(self, bucket: str) -> None:
+        # us-east-1 is the one region S3 does not want to be told
+        where = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
+        more = {"CreateBucketConfiguration": where} if where else {}
+        try:
+            async with store_call(bucket):
+                await self._client.create_bucket(Bucket=bucket, **more)
+        except StorageUnavailable as error:
+            # another service's start may have been faster
+            if error.context.get("code") not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+
+
+def _range(start: int, end: int | None) -> dict[str, str]:
+    if start == 0 and end is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+
+
+async def _read_chunk(body: Any, bucket: str, key: str) -> bytes:
+    """The next bytes of a body, gathered: a socket hands out far smaller pieces."""
+    pieces, size = [], 0
+    async with store_call(bucket, key):
+        while size < CHUNK_BYTES and (piece := await body.read(CHUNK_BYTES - size)):
+            pieces.append(piece)
+            size += len(piece)
+    return b"".join(pieces)
+
+
+async def _file_chunks(path: Path) -> AsyncGenerator[bytes, None]:
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
+
+
+def _append(file: BinaryIO, digest: hashlib._Hash, chunk: bytes) -> None:
+    file.write(chunk)
+    digest.update(chunk)

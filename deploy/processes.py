@@ -7,6 +7,7 @@ the kernel (Linux) should its supervisor be killed: see `launch.py`.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 import psutil
 
 LAUNCH = Path(__file__).with_name("launch.py")
+PROJECT = Path(__file__).resolve().parents[1]
+"""Where every program is started, so that `python -m services.api` is found from anywhere."""
 
 
 class ProgramFailed(Exception):
@@ -30,7 +33,8 @@ class Program:
 
     `prepare` runs before every start, restarts included, and so has to be idempotent. `stop_signal`
     asks for an orderly end, `kill_after_s` later the whole session is killed. `orphan_signal` is what
-    the kernel sends should the supervisor die. `unprivileged`: refuses to run as root.
+    the kernel sends should the supervisor die. `unprivileged`: refuses to run as root. `error_line`
+    finds what is worth showing to whoever watches, besides structured log lines of level error.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Program:
     kill_after_s: float = 10.0
     ready_within_s: float = 60.0
     unprivileged: bool = False
+    error_line: re.Pattern[str] = re.compile(r"^(?:ERROR|CRITICAL|FATAL)\b:?\s*(?P<message>.+)")
 
 
 def launch_command(command: Sequence[str], orphan_signal: signal.Signals, *, unprivileged: bool) -> list[str]:
@@ -82,6 +87,7 @@ class Running:
                     self.program.command, self.program.orphan_signal, unprivileged=self.program.unprivileged
                 ),
                 env=dict(self.program.environ),
+                cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -7,6 +7,7 @@ root, and trusts every local connection. Here: scram passwords, loopback only, n
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -57,6 +58,8 @@ def program(data: Path, credentials: Credentials, port: int, *, durable: bool) -
         orphan_signal=signal.SIGINT,
         kill_after_s=20.0,
         unprivileged=True,
+        # An ERROR is one statement's, and told to who sent it.
+        error_line=re.compile(r"\b(?:FATAL|PANIC):\s+(?P<message>(?!terminating|the database system).+)"),
     )
 
 

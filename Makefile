@@ -1,0 +1,61 @@
+# Everything there is to do here. `make` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up env test lint format lock clean
+# One recipe after another: setup has to be over before what it sets up is used.
+.NOTPARALLEL:
+
+VENV := .venv/bin
+PORT ?=
+DATA_DIR ?=
+DATA ?=
+TARGET ?=
+TASK ?=
+ARGS ?=
+export PYTHON
+
+help: ## What can be done here
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Settings: PYTHON=python3.12, PORT=8000, DATA_DIR=folder; demo: DATA=table.csv TARGET=column TASK=regression"
+
+setup: ## Make .venv and install what running needs (Python 3.11 or later, no containers)
+	@sh deploy/setup.sh local
+
+demo: setup ## Train on a real table and take everything home: models, leaderboard, ZIP
+	@$(VENV)/python -m deploy.demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(PORT),--port $(PORT)) \
+	    $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(TASK),--task $(TASK)) $(ARGS)
+
+up: setup ## Run everything on this machine until Ctrl-C (PORT=, DATA_DIR=)
+	@$(VENV)/python -m deploy.local $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
+
+env: ## Write .env with random secrets, for docker compose
+	@$(or $(PYTHON),python3) deploy/env.py
+
+test: ## Run the tests, on real servers (ARGS="-k name" for some)
+	@sh deploy/setup.sh dev
+	@$(VENV)/python -m pytest $(ARGS)
+
+lint: ## Style, types, who imports whom, and whether the locks are up to date
+	@sh deploy/setup.sh dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports --no-logo
+	$(VENV)/python -m deploy.check_locks
+
+format: ## Sort imports and lay the code out
+	@sh deploy/setup.sh dev
+	$(VENV)/ruff check --fix --select I,UP,F401 .
+	$(VENV)/ruff format .
+
+LOCK := $(VENV)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
+    --python-version 3.11 -c requirements/dev.txt
+lock: ## Write requirements/*.txt anew from pyproject.toml
+	@sh deploy/setup.sh dev
+	@for group in dev local api trainer packager; do \
+	    echo "requirements/$$group.txt"; \
+	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
+	done
+
+clean: ## Remove .venv and caches; data (.trainyard) and demo-output stay
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

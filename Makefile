@@ -51,7 +51,7 @@ LOCK := $(VENV)/uv pip compile -q --universal --generate-hashes --no-emit-index-
     --python-version 3.11 -c requirements/dev.txt
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh deploy/setup.sh dev
-	@for group in dev local api trainer packager; do \
+	@for group in dev local api trainer packager s3; do \
 	    echo "requirements/$$group.txt"; \
 	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
 	done

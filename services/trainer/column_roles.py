@@ -1,0 +1,243 @@
+"""What one column is: numbers, classes, text, dates, a row's name, or nothing to learn from."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from services.trainer.number_text import GRAMMAR, style, to_numbers
+from shared.contracts import Notice
+
+SAMPLE = 2_000
+"""Distinct values looked at before all of them are."""
+
+MIXED_DATES_READ = 10_000
+"""Dates in mixed formats are parsed one by one, too slow for all of a large table."""
+
+NEARLY_ALL = 0.95
+PLACEHOLDERS = 5
+"""Distinct words that may stand among numbers ("?", "unknown") without making the column text."""
+
+LEAST_ROWS_FOR_ID = 20
+"""In fewer rows every column may be without repetition."""
+
+ID_WORDS = frozenset(
+    {"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid", "rownum", "rownames", "serial"}
+)
+TIME_WORDS = frozenset(
+    {"year", "month", "week", "day", "date", "time", "hour", "minute", "second", "period", "quarter", "step"}
+    | {"age", "t"}
+)
+
+_DATE = re.compile(
+    r"^\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ,].*)?$"
+    r"|^\s*\d{4}-\d{2}$"
+    r"|^(?=.*\d)(\w+,? )?(\d{1,2}(st|nd|rd|th)?[ -])?"
+    r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[ ,-]+\d{1,4}.*$",
+    re.IGNORECASE,
+)
+"""What may be a date at all: pandas alone reads "1", "12:30" and many words as dates."""
+
+
+class Column(Struct, kw_only=True):
+    """One column, factorized: row i holds `uniques[codes[i]]`, or nothing where codes[i] is -1.
+
+    `counts`: rows of each distinct value. `numbers`: each distinct value as float64 (numeric columns only).
+    `first`, `last`: ISO 8601 (dates only).
+    """
+
+    name: str
+    dtype: str
+    role: str
+    rows: int
+    codes: np.ndarray
+    uniques: pd.Series
+    counts: np.ndarray
+    numbers: np.ndarray | None = None
+    first: str | None = None
+    last: str | None = None
+    warnings: list[Notice] = []
+
+    @property
+    def present(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def missing(self) -> int:
+        return self.rows - self.present
+
+
+def survey(values: pd.Series) -> Column:
+    """Find the role of a column from its values and, for row numbers and identifiers, its name."""
+    codes, found = pd.factorize(values)
+    uniques = pd.Series(found)
+    column = Column(
+        name=str(values.name),
+        dtype=str(values.dtype),
+        role="categorical",
+        rows=len(values),
+        codes=codes,
+        uniques=uniques,
+        counts=np.bincount(codes[codes >= 0], minlength=len(uniques)),
+        warnings=[],
+    )
+    if not len(uniques):
+        column.role = "empty"
+    elif pd.api.types.is_bool_dtype(uniques.infer_objects()):
+        column.role = "boolean"
+    elif pd.api.types.is_numeric_dtype(uniques):
+        column.role = "identifier" if _counts_rows(column) else "numeric"
+        column.numbers = uniques.to_numpy(dtype=np.float64)
+    elif not (_as_dates(column) or _as_numbers(column)):
+        column.role = _kind_of_text(column)
+    if len(uniques) == 1 and not column.missing:
+        column.role = "constant"
+    return column
+
+
+def _words(name: str) -> list[str]:
+    """ "PassengerId", "customer_id" → their words in lower case."""
+    return [word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+
+
+def _named_as_id(name: str) -> bool:
+    words = _words(name)
+    return name.startswith("Unnamed: ") or (bool(words) and (words[-1] in ID_WORDS or words[0] == "id"))
+
+
+def _counts_rows(column: Column) -> bool:
+    """Whole numbers that only name their row: by the column's name, or because they count 1, 2, 3 …"""
+    numbers = column.uniques.to_numpy()
+    if len(numbers) < NEARLY_ALL * column.present or len(numbers) < 2:
+        return False
+    if not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        return False
+    if _named_as_id(column.name):
+        return True
+    return (
+        len(numbers) == column.rows >= LEAST_ROWS_FOR_ID
+        and bool((np.diff(numbers) == 1).all())
+        and not TIME_WORDS & set(_words(column.name))
+    )
+
+
+def _as_dates(column: Column) -> bool:
+    """Make the column `datetime` where it holds dates, of whatever type."""
+    values = column.uniques
+    if pd.api.types.is_datetime64_any_dtype(values):
+        column.role = "datetime"
+        column.first, column.last = values.min().isoformat(), values.max().isoformat()
+        return True
+    texts = values.astype(str)
+    sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
+    if sample.str.match(_DATE).mean() < NEARLY_ALL:
+        return False
+    arguments = _date_format(sample)
+    if arguments is None:
+        return False
+    read = texts
+    if arguments["format"] == "mixed":
+        read = texts.sample(min(MIXED_DATES_READ, len(texts)), random_state=0)
+        rest = f" (looked for in {len(read):,} of {len(texts):,} dates)" if len(read) < len(texts) else ""
+        column.warnings.append(
+            Notice(
+                code="mixed-dates",
+                column=column.name,
+                message=f"The dates in {column.name!r} are written in several formats.",
+                evidence=f"such as {_examples(sample)}{rest}",
+                action="Each is read by itself; where the first number may be day or month, it is the month.",
+            )
+        )
+    dates = _parsed(read, arguments).dropna()
+    column.role = "datetime"
+    column.first, column.last = dates.min().isoformat(), dates.max().isoformat()
+    return True
+
+
+def _date_format(sample: pd.Series) -> dict[str, object] | None:
+    """Arguments of `pandas.to_datetime` that read nearly all of `sample`; None where nothing does."""
+    guesses: list[str] = ["ISO8601"]
+    for day_first in (False, True):
+        # a day over 12 decides between 3/4 and 4/3, and it may come late
+        for text in sample.iloc[:: max(1, len(sample) // 20)]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the other order of day and month, which is tried as well
+                guess = pd.tseries.api.guess_datetime_format(text, dayfirst=day_first)
+            if guess and guess not in guesses:
+                guesses.append(guess)
+    tried: list[dict[str, object]] = [{"format": guess} for guess in guesses]
+    shares = [float(_parsed(sample, arguments).notna().mean()) for arguments in tried]
+    best = int(np.argmax(shares))
+    if shares[best] >= NEARLY_ALL:
+        return tried[best]
+    mixed: dict[str, object] = {"format": "mixed"}
+    return mixed if _parsed(sample, mixed).notna().mean() >= NEARLY_ALL else None
+
+
+def _parsed(texts: pd.Series, arguments: dict[str, object]) -> pd.Series:
+    with warnings.catch_warnings():
+        # pandas warns of what it guesses; what was guessed is said in a notice
+        warnings.simplefilter("ignore")
+        return pd.to_datetime(texts, errors="coerce", utc=True, **arguments)
+
+
+def _as_numbers(column: Column) -> bool:
+    """Make the column `numeric` where its text is numbers but for a few placeholders."""
+    texts = column.uniques.astype(str)
+    sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
+    if style(sample)[1] < 0.5 and len(texts) > 2 * PLACEHOLDERS:
+        return False
+    written, _ = style(texts)
+    fits = texts.str.match(GRAMMAR[written]).to_numpy()
+    readable = column.counts[fits].sum() / column.present
+    if readable < NEARLY_ALL or (~fits).sum() > PLACEHOLDERS:
+        return False
+    column.role = "numeric"
+    column.numbers = to_numbers(texts).to_numpy()
+    odd = int(column.counts[~fits].sum())
+    if odd:
+        column.warnings.append(
+            Notice(
+                code="not-numbers",
+                column=column.name,
+                message=f"{odd:,} values of {column.name!r} are not numbers, the others are.",
+                evidence=_examples(texts[~fits]),
+                action="They count as missing.",
+            )
+        )
+    if fits.any() and pd.to_numeric(texts[fits], errors="coerce").isna().any():
+        column.warnings.append(
+            Notice(
+                code="numbers-as-text",
+                column=column.name,
+                message=f"The numbers in {column.name!r} are written as text.",
+                evidence=f"such as {_examples(sample)}",
+                action="They are read as numbers; a percent or currency sign is left out.",
+            )
+        )
+    return True
+
+
+def _kind_of_text(column: Column) -> str:
+    texts = column.uniques.astype(str)
+    share = len(texts) / column.present
+    sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
+    words = sample.str.split().str.len()
+    if float(words.mean()) < 1.05 and len(texts) > 1:
+        if share >= NEARLY_ALL and _named_as_id(column.name):
+            return "identifier"
+        if share > 0.99 and column.present >= LEAST_ROWS_FOR_ID:
+            return "identifier"
+    if share > 0.5 and words.mean() >= 2 and column.present >= LEAST_ROWS_FOR_ID:
+        return "text"
+    if share > 0.2 and words.mean() >= 4 and len(texts) > LEAST_ROWS_FOR_ID:
+        return "text"
+    return "categorical"
+
+
+def _examples(texts: pd.Series) -> str:
+    return ", ".join(repr(text[:40]) for text in texts.iloc[:3])

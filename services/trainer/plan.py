@@ -1,0 +1,335 @@
+"""What to do with a request on a table: task type, roles, split, models, or every reason why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from services.trainer import series, split, table
+from shared.check_request import LEAST_HELD_OUT, USELESS, check_request, task_type_of
+from shared.contracts import HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
+from shared.errors import CannotTrain, InvalidRequest
+
+CHEAP_FIRST = [
+    *("seasonal_naive", "dynamic_optimized_theta", "auto_ets"),
+    *("naive_bayes", "ridge", "elastic_net", "logistic_regression"),
+    *("lightgbm", "hist_gradient_boosting", "xgboost", "random_forest", "extra_trees"),
+    *("k_nearest_neighbors", "mlp", "auto_ces"),
+]
+"""So that the leaderboard fills at once, and the time budget runs out on the dear ones."""
+
+ALWAYS_VALIDATED = 3
+"""Rows of a class in the training part from which on it shall be in every fold's validation part. For a
+rarer one the folds are not made fewer: every model would be judged worse for a class none can learn."""
+
+MOST_NAMED = 5
+MOST_OF_A_KIND = 20
+"""Warnings of one code that are listed one by one; more are told in one."""
+
+DOMINANT = 0.9
+
+
+def plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
+    """Decide all that the fits of a task share. `path`: the decoded table; `profile`: of that table.
+
+    Raises InvalidRequest with every fault that the request and the profile show, CannotTrain for what only
+    the rows show. Lines in messages are those of a CSV file with one line a row: the header is line 1.
+    """
+    faults = check_request(request, table.column_names(path), profile)
+    if faults:
+        raise InvalidRequest(faults)
+    task_type = task_type_of(request, profile)
+    assert task_type is not None  # a target of no type is one of the faults
+    if task_type is TaskType.TIME_SERIES:
+        return _series_plan(path, request, profile)
+    return _table_plan(path, request, profile, task_type)
+
+
+def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: TaskType) -> Plan:
+    wanted = [name for name in (request.target, request.group_column) if name is not None]
+    whole = table.load(path, wanted)
+    y, rows = _target(whole, request.target, task_type)
+    warnings = _missing_target(request.target, len(whole), len(rows))
+    groups = None
+    if request.group_column is not None:
+        groups = rows[request.group_column].to_numpy()
+        warnings += _missing_groups(request.group_column, rows[request.group_column])
+    try:
+        train, test = split.holdout(y, groups, task_type, request.test_size, request.seed)
+    except ValueError as error:
+        raise CannotTrain(f"the rows cannot be split: {error}") from error
+    cv_folds, fold_warnings = _folds(request, task_type, y, groups, train, test)
+    roles = _roles(request, profile)
+    details: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
+    return Plan(
+        task_type=task_type,
+        target=request.target,
+        metric=request.metric or HEADLINE[task_type],
+        roles=roles,
+        models=_models(request, task_type),
+        rows=len(rows),
+        test_size=request.test_size,
+        cv_folds=cv_folds,
+        seed=request.seed,
+        refit=request.refit,
+        split_digest=split.digest(test),
+        deadline_s=request.time_budget_s,
+        labels=_labels(y, len(rows) < len(whole)) if task_type is TaskType.CLASSIFICATION else None,
+        group_column=request.group_column,
+        warnings=[*warnings, *fold_warnings, *_about_columns(request, profile)],
+        details=details,
+    )
+
+
+def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
+    assert request.time_column is not None  # its absence is one of the faults
+    used = [request.target, request.time_column, *filter(None, [request.series_column])]
+    facts = series.describe(
+        table.load(path, used), request.time_column, request.series_column, request.target, request.horizon
+    )
+    unused = [c.name for c in profile.columns if c.name not in {*used, *request.exclude_columns}]
+    return Plan(
+        task_type=TaskType.TIME_SERIES,
+        target=request.target,
+        metric=request.metric or HEADLINE[TaskType.TIME_SERIES],
+        roles={},
+        models=_models(request, TaskType.TIME_SERIES),
+        rows=profile.rows,
+        test_size=request.test_size,
+        cv_folds=request.cv_folds,
+        seed=request.seed,
+        refit=request.refit,
+        split_digest=facts.split_digest,
+        deadline_s=request.time_budget_s,
+        time_column=request.time_column,
+        series_column=request.series_column,
+        horizon=facts.horizon,
+        frequency=facts.frequency,
+        season_length=facts.season_length,
+        warnings=[*facts.warnings, *_unused(unused)],
+        details={
+            "windows": facts.windows,
+            "series": facts.series,
+            "shortest": facts.shortest,
+            "longest": facts.longest,
+        },
+    )
+
+
+def _target(whole: pd.DataFrame, target: str, task_type: TaskType) -> tuple[np.ndarray, pd.DataFrame]:
+    """The target's values and the rows that have one. Raises CannotTrain naming lines and values."""
+    rows = split.with_target(whole, target)
+    y = split.target_values(rows, target, task_type)
+    lines = np.flatnonzero(whole[target].notna()) + 2
+    given = rows[target]
+    if task_type is TaskType.REGRESSION:
+        _refuse(np.isnan(y), lines, given, f"regression needs numbers; column {target!r} holds")
+    if y.dtype.kind == "f":
+        _refuse(np.isinf(y), lines, given, f"column {target!r} is infinite:")
+    if len(pd.unique(y)) < 2:
+        raise CannotTrain(f"column {target!r} has one value in every row: {str(given.iloc[0])!r}")
+    return y, rows
+
+
+def _refuse(bad: np.ndarray, lines: np.ndarray, given: pd.Series, said: str) -> None:
+    at = np.flatnonzero(bad)
+    if not len(at):
+        return
+    named = ", ".join(f"{str(given.iloc[i])[:60]!r} in line {lines[i]}" for i in at[:MOST_NAMED])
+    more = f" and {len(at) - MOST_NAMED:,} more" if len(at) > MOST_NAMED else ""
+    raise CannotTrain(f"{said} {named}{more}")
+
+
+def _labels(y: np.ndarray, rows_dropped: bool) -> list[str]:
+    """The classes as text, in the order in which scikit-learn sorts them."""
+    if y.dtype == object:
+        return sorted({str(value) for value in y})
+    if y.dtype.kind != "f":
+        return [str(value) for value in np.unique(y)]
+    if not (y == np.floor(y)).all():  # fractions are handled as text
+        return sorted({str(value) for value in y})
+    # beside missing values pandas reads 0 and 1 as 0.0 and 1.0
+    return [str(int(value)) if rows_dropped else str(value) for value in np.unique(y)]
+
+
+def _folds(
+    request: TrainRequest,
+    task_type: TaskType,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> tuple[int, list[Notice]]:
+    """How many folds the training part bears, and what cannot be in each. Raises CannotTrain below two."""
+    if len(test) < LEAST_HELD_OUT:
+        raise CannotTrain(f"{len(test)} rows are left to score on; at least {LEAST_HELD_OUT} are needed")
+    most, why = len(train) // LEAST_HELD_OUT, f"the training part has {len(train)} rows"
+    if groups is not None and (left := len(pd.unique(groups[train]))) < most:
+        most, why = left, f"the training part has {left} groups"
+    if task_type is TaskType.CLASSIFICATION:
+        counts = pd.Series(y[train]).value_counts()
+        if len(counts) < 2 or counts.iloc[1] < 2:
+            name, size = str(counts.index[-1]), counts.iloc[-1]
+            raise CannotTrain(
+                f"too few rows a class: {name!r} has {size} in the training part; two are needed"
+            )
+        often = counts[counts >= ALWAYS_VALIDATED]
+        name, least = (often.index[-1], often.iloc[-1]) if len(often) else (counts.index[0], counts.iloc[0])
+        if least < most:
+            most, why = int(least), f"class {str(name)!r} has {least} rows in the training part"
+    folds = min(request.cv_folds, most)
+    if folds < 2:
+        raise CannotTrain(f"two folds cannot be made: {why}")
+    made = split.folds(y[train], None if groups is None else groups[train], folds, request.seed, task_type)
+    if len(made) < 2:
+        raise CannotTrain(
+            "two folds cannot be made: only one group can be validated on without losing a class"
+        )
+    warnings = _fewer_folds(request.cv_folds, folds, len(made), why)
+    if task_type is TaskType.CLASSIFICATION:
+        warnings += _classes_not_everywhere(y, train, test, made)
+    return folds, warnings
+
+
+def _fewer_folds(wanted: int, asked: int, made: int, why: str) -> list[Notice]:
+    if made == wanted:
+        return []
+    if made < asked:
+        why = "groups that alone hold a class are only trained on"
+    return [
+        Notice(
+            code="fewer-folds",
+            message=f"{made} folds are used, not {wanted}: {why}.",
+            evidence=why,
+            action=f"Models are validated on {made} folds.",
+        )
+    ]
+
+
+def _classes_not_everywhere(
+    y: np.ndarray, train: np.ndarray, test: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
+) -> list[Notice]:
+    """Notices of classes too rare for the held-out or for each validation part, and of one dominating."""
+    codes, classes = pd.factorize(y)
+    counts = np.bincount(codes)
+    made = []
+    if absent := _absent(codes, counts, classes, [test]):
+        made.append(
+            Notice(
+                code="class-not-held-out",
+                message=f"Too rare to be held out: {absent}.",
+                evidence=absent,
+                action="They are trained on; the held-out scores say nothing of them.",
+            )
+        )
+    if absent := _absent(codes, counts, classes, [train[valid] for _, valid in folds]):
+        made.append(
+            Notice(
+                code="class-not-in-every-fold",
+                message=f"Too rare for every fold's validation part: {absent}.",
+                evidence=absent,
+                action="They are in every fold's training part; validation scores count them less.",
+            )
+        )
+    largest = int(counts.argmax())
+    if counts[largest] > DOMINANT * len(y):
+        share = f"{counts[largest] / len(y):.1%} of the rows"
+        made.append(
+            Notice(
+                code="imbalanced-classes",
+                message=f"Class {str(classes[largest])!r} is {share}: always answering it scores as much.",
+                evidence=share,
+                action="Read balanced_accuracy or average_precision beside accuracy.",
+            )
+        )
+    return made
+
+
+def _absent(codes: np.ndarray, counts: np.ndarray, classes: Any, parts: list[np.ndarray]) -> str:
+    everywhere = np.ones(len(counts), dtype=bool)
+    for part in parts:
+        everywhere &= np.bincount(codes[part], minlength=len(counts)) > 0
+    absent = np.flatnonzero(~everywhere)
+    said = [f"{str(classes[i])!r} ({counts[i]} row{'s' * (counts[i] > 1)})" for i in absent[:MOST_NAMED]]
+    more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
+    return ", ".join(said) + more
+
+
+def _roles(request: TrainRequest, profile: Profile) -> dict[str, str]:
+    taken = {request.target, request.group_column, *request.exclude_columns}
+    return {c.name: c.role for c in profile.columns if c.name not in taken and c.role not in USELESS}
+
+
+def _models(request: TrainRequest, task_type: TaskType) -> list[str]:
+    defaults = [slug for slug, choice in MODELS[task_type].items() if choice.default]
+    return sorted(request.models or defaults, key=CHEAP_FIRST.index)
+
+
+def _missing_target(target: str, rows: int, present: int) -> list[Notice]:
+    if present == rows:
+        return []
+    return [
+        Notice(
+            code="missing-target",
+            column=target,
+            message=f"{rows - present:,} of {rows:,} rows have no {target!r}.",
+            evidence=f"{(rows - present) / rows:.1%} of the rows",
+            action="They are left out.",
+        )
+    ]
+
+
+def _missing_groups(group: str, values: pd.Series) -> list[Notice]:
+    missing = int(values.isna().sum())
+    if not missing:
+        return []
+    return [
+        Notice(
+            code="missing-group",
+            column=group,
+            message=f"{missing:,} rows have no {group!r}.",
+            evidence=f"{missing / len(values):.1%} of the rows",
+            action="They are one group together.",
+        )
+    ]
+
+
+def _unused(names: list[str]) -> list[Notice]:
+    if not names:
+        return []
+    shown = ", ".join(map(repr, names[:MOST_NAMED])) + (" …" if len(names) > MOST_NAMED else "")
+    return [
+        Notice(
+            code="columns-not-used",
+            message=f"Series are forecast from their own past: {shown} say nothing of the time to come.",
+            evidence=f"{len(names)} columns",
+            action="They are left out.",
+        )
+    ]
+
+
+def _about_columns(request: TrainRequest, profile: Profile) -> list[Notice]:
+    """The profile's warnings of the columns in use; many of one code are told in one."""
+    unused = {*request.exclude_columns, request.group_column}
+    told = [notice for notice in profile.warnings if notice.column not in unused]
+    by_code: dict[str, list[Notice]] = {}
+    for notice in told:
+        by_code.setdefault(notice.code, []).append(notice)
+    made: list[Notice] = []
+    for code, notices in by_code.items():
+        if len(notices) <= MOST_OF_A_KIND:
+            made += notices
+            continue
+        names = ", ".join(repr(notice.column) for notice in notices[:MOST_OF_A_KIND])
+        made.append(
+            Notice(
+                code=code,
+                message=f"{len(notices)} columns, such as the first: {notices[0].message}",
+                evidence=f"{names} and {len(notices) - MOST_OF_A_KIND} more",
+                action=notices[0].action,
+            )
+        )
+    return made

@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
         if os.getppid() != int(supervisor):  # it died before the kernel knew whom to tell
             sys.exit(CANNOT_LAUNCH)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - becoming the command is the point
     except OSError as error:
         sys.exit(f"cannot run {command[0]}: {error.strerror}")
 
@@ -65,7 +65,7 @@ def libc():  # type: ignore[no-untyped-def]  # a CDLL; importing ctypes for the 
 
 
 def write(path: str, text: str) -> None:
-    with open(path, "w") as file:
+    with open(path, "w") as file:  # noqa: PTH123 - pathlib would double the start-up time
         file.write(text)
 
 

@@ -42,9 +42,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=port_number, help="the API's port (default: 8000, or a free one)")
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DIRECTORY, help="default: .trainyard")
-    parser.add_argument(
-        "--no-dev-login", action="store_true", help="take only tokens of an identity provider"
-    )
+    parser.add_argument("--no-dev-login", action="store_true", help="only an identity provider's tokens")
     return parser.parse_args(argv)
 
 
@@ -93,7 +91,6 @@ async def run(stack: Stack, directory: Path, say: Callable[[str], None] = say) -
     asked = asyncio.Event()
     catch_signals(asked, supervisor, say)
     holder.write_holder(directory, None, {})
-    begun = time.monotonic()
     coming = asyncio.create_task(bring_up(stack, supervisor))
     waiting = asyncio.create_task(asked.wait())
     watching = asyncio.create_task(record_children(directory, stack, supervisor, coming))
@@ -106,7 +103,7 @@ async def run(stack: Stack, directory: Path, say: Callable[[str], None] = say) -
         say("Stopping")
         return 0
     except ProgramFailed as failed:
-        say(f"Trainyard could not start after {time.monotonic() - begun:.0f} s: {failed}")
+        say(f"Trainyard could not start: {failed}")
         return 1
     finally:
         for task in (coming, waiting, watching):

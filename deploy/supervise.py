@@ -78,7 +78,7 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     async def _until_ended(self, running: Running) -> int:
-        while (code := running.exit_code()) is None:
+        while (code := running.exit_code()) is None:  # noqa: ASYNC110 - a process sets no event
             await asyncio.sleep(POLL_S)
         return code
 

@@ -59,7 +59,7 @@ def program(data: Path, credentials: Credentials, port: int, *, durable: bool) -
         kill_after_s=20.0,
         unprivileged=True,
         # An ERROR is one statement's, and told to who sent it.
-        error_line=re.compile(r"\b(?:FATAL|PANIC):\s+(?P<message>(?!terminating|the database system).+)"),
+        error_line=re.compile(r"\b(?:FATAL|PANIC):\s+(?P<message>(?!terminating|the database system)\S.*)"),
     )
 
 

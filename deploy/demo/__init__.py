@@ -1,0 +1,1 @@
+"""`make demo`: the whole way from a table to a model in use, over HTTP like any other client."""

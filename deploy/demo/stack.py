@@ -1,0 +1,68 @@
+"""A stack for the demo: the one that runs on the data directory, else one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy import holder
+from deploy.demo.client import DemoFailed
+from deploy.processes import launch_command
+
+READY = "Trainyard is ready at "
+STOP_S = 60
+
+
+@contextlib.contextmanager
+def running(directory: Path, port: int | None) -> Iterator[tuple[str, bool]]:
+    """(its URL, whether it was started here). One that was is stopped again at the end.
+
+    Raises DemoFailed with what the stack said if it does not come up.
+    """
+    if url := running_url(directory):
+        yield url, False
+        return
+    command = [sys.executable, "-m", "deploy.local", "--data-dir", str(directory)]
+    command += ["--port", str(port)] if port else []
+    stack = subprocess.Popen(
+        launch_command(command, signal.SIGTERM, unprivileged=False),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C is the demo's: it stops the stack once it has tidied up
+    )
+    try:
+        yield wait_ready(stack), True
+    finally:
+        stack.terminate()
+        try:
+            stack.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            stack.kill()
+
+
+def running_url(directory: Path) -> str | None:
+    """Where a stack on this directory answers, if one does."""
+    if not directory.is_dir():
+        return None
+    try:
+        with holder.held(directory):
+            return None
+    except holder.AlreadyRunning as other:
+        if other.holder is None or other.holder.url is None:
+            raise DemoFailed(f"{other}, and is not ready yet") from None
+        return other.holder.url
+
+
+def wait_ready(stack: subprocess.Popen[str]) -> str:
+    said = []
+    for line in stack.stdout or ():
+        said.append(line.rstrip())
+        if line.startswith(READY):
+            return line.removeprefix(READY).strip()
+    raise DemoFailed("\n".join(said))

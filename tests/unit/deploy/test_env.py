@@ -1,0 +1,67 @@
+"""deploy/env.example against shared/settings.py, and what `make env` makes of it."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from deploy import env
+from shared import settings
+
+ONLY_HERE = {"POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "REDIS_PASSWORD"}
+"""Parts of the addresses below them."""
+
+ASSIGNMENT = re.compile(r"(?m)^(# )?([A-Z][A-Z0-9_]+)=(.*)$")
+
+
+def example() -> dict[str, tuple[bool, str]]:
+    """Name → (whether it is commented out, value)."""
+    found = [
+        (name, (bool(comment), value)) for comment, name, value in ASSIGNMENT.findall(env.EXAMPLE.read_text())
+    ]
+    assert len(dict(found)) == len(found), "a variable is there twice"
+    return dict(found)
+
+
+def variables() -> dict[str, msgspec.structs.FieldInfo]:
+    structs = [
+        kind
+        for kind in vars(settings).values()
+        if isinstance(kind, type) and issubclass(kind, settings.Settings) and kind is not settings.Settings
+    ]
+    return {field.encode_name: field for kind in structs for field in msgspec.structs.fields(kind)}
+
+
+def test_every_variable_is_there_and_no_other() -> None:
+    assert example().keys() == variables().keys() | ONLY_HERE
+
+
+def test_lines_that_are_commented_out_show_the_default() -> None:
+    for name, (commented, value) in example().items():
+        if commented:
+            default = variables()[name].default
+            assert value == (str(default).lower() if isinstance(default, bool) else str(default)), name
+
+
+def test_every_secret_is_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / ".env"
+    assert env.main(target) == 0
+    written = {name: value for _, name, value in ASSIGNMENT.findall(target.read_text())}
+    secrets = [written[name] for name, (_, value) in example().items() if value == "change-me"]
+    assert len(secrets) >= 7
+    assert len(set(secrets)) == len(secrets)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{40,}", secret) for secret in secrets)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert not any(secret in capsys.readouterr().out for secret in secrets)
+
+
+def test_an_env_that_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / ".env"
+    target.write_text("MINE=1\n")
+    assert env.main(target) == 1
+    assert target.read_text() == "MINE=1\n"
+    assert "stays as it is" in capsys.readouterr().out

@@ -62,9 +62,7 @@ async def copy_parts(
     """Copy an object of any size part by part inside the store; the size is verified."""
     upload_id = await begin_upload(client, target)
     try:
-        etags = [
-            etag async for etag in _copied_parts(client, source, size, target, upload_id, part_bytes)
-        ]
+        etags = [etag async for etag in _copied_parts(client, source, size, target, upload_id, part_bytes)]
         await complete_upload(client, features, target, upload_id, etags)
         await verify(client, target, size)
     except BaseException:

@@ -80,8 +80,8 @@ def safe_name(text: str) -> str:
     Accents are dropped, everything else outside letters, digits, `.` and `-` becomes `_`. What
     has no ASCII form at all is "model"; a name Windows reserves gets a leading `model_`.
     """
-    ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", ascii_only)
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", bare)
     name = re.sub(r"\.{2,}", ".", name).strip("._-")[:_SAFE_NAME_CHARS].rstrip("._-")
     if not name:
         return "model"

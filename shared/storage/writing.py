@@ -126,7 +126,8 @@ async def _bodies(
                 room = part_bytes(number) - body.tell()
                 if not room:
                     yield body, False
-                    number, body = number + 1, io.BytesIO()
+                    number += 1
+                    body = _reserved(part_bytes(number))
                     continue
                 body.write(rest[:room])
                 rest = rest[room:]
@@ -135,6 +136,16 @@ async def _bodies(
         # a source left half-read would hold on to its connection until it is collected
         if close := getattr(chunks, "aclose", None):
             await close()
+
+
+def _reserved(size: int) -> io.BytesIO:
+    """A buffer that has its memory at once: grown by and by, buffers of this size leave the heap in
+    pieces, and a long upload takes half as much again."""
+    body = io.BytesIO()
+    body.seek(size - 1)
+    body.write(b"\0")
+    body.seek(0)
+    return body
 
 
 async def _seal(number: int, body: io.BytesIO, digest: hashlib._Hash) -> _Part:
@@ -146,6 +157,7 @@ async def _seal(number: int, body: io.BytesIO, digest: hashlib._Hash) -> _Part:
             return hashlib.md5(view, usedforsecurity=False).digest()
 
     size = body.tell()
+    body.truncate()
     md5 = await asyncio.to_thread(hashes)
     body.seek(0)
     return _Part(number, body, size, md5)

@@ -25,6 +25,7 @@ from deploy.stack import Stack, build, make_directory
 from deploy.supervise import Supervisor
 
 DEFAULT_DIRECTORY = PROJECT / ".trainyard"
+REACH_S = 5.0
 SAME_KEYPRESS_S = 0.5
 """A signal to the whole group comes again through make: that is not a second Ctrl-C."""
 
@@ -56,6 +57,7 @@ def port_number(text: str) -> int:
 async def bring_up(stack: Stack, supervisor: Supervisor) -> None:
     """Each part as soon as what it needs is there. Raises ProgramFailed."""
     environ = stack.environ
+    await together(*(reach(variable, *address) for variable, address in stack.elsewhere.items()))
 
     async def database() -> None:
         if "postgres" in stack.servers:
@@ -73,6 +75,16 @@ async def bring_up(stack: Stack, supervisor: Supervisor) -> None:
 
     await together(database(), store(), queue())
     await together(*(supervisor.start(service) for service in stack.services.values()))
+
+
+async def reach(variable: str, host: str, port: int) -> None:
+    """Raise ProgramFailed where nothing listens: plainer than what each service would say."""
+    try:
+        async with asyncio.timeout(REACH_S):
+            _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+    except (OSError, TimeoutError):
+        raise ProgramFailed(f"nothing answers at {host}:{port}, which {variable} names") from None
 
 
 async def together(*parts: Coroutine[Any, Any, None]) -> None:

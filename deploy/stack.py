@@ -35,6 +35,8 @@ class Stack(Struct, frozen=True):
     migrate: list[str]
     buckets: list[str]
     services: dict[str, Program]
+    elsewhere: dict[str, tuple[str, int]]
+    """Servers that are not ours: variable → host and port."""
 
 
 def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_login: bool) -> Stack:
@@ -70,6 +72,7 @@ def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_
         migrate=[sys.executable, "-m", "shared.db.migrate"],
         buckets=[sys.executable, "-m", "shared.storage"],
         services=services(full, port_of),
+        elsewhere=addresses(given),
     )
 
 
@@ -91,7 +94,7 @@ def services(environ: dict[str, str], port_of: Mapping[str, int]) -> dict[str, P
 
     def worker(name: str) -> Program:
         port = port_of[name]
-        return service(name, lambda _: answers_ok(port, "/health/live"), METRICS_PORT=str(port))
+        return service(name, lambda _: answers_ok(port, "/health/ready"), METRICS_PORT=str(port))
 
     return {
         "api": service("api", lambda _: answers_ok(port_of["api"], "/health/ready", all_parts=True)),
@@ -122,6 +125,18 @@ def external(environ: Mapping[str, str], credentials: embedded.Credentials) -> d
         given |= {name: environ[name] for name in ("S3_ENDPOINT_URL", *S3_KEYS)}
         given["S3_REGION"] = environ.get("S3_REGION") or "us-east-1"
     return given
+
+
+def addresses(given: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Where the servers are that were given; one behind a socket file has no address."""
+    default_ports = {"DATABASE_URL": 5432, "REDIS_URL": 6379, "S3_ENDPOINT_URL": 443}
+    found = {}
+    for variable, default_port in default_ports.items():
+        parts = urlsplit(given.get(variable, ""))
+        if parts.hostname:
+            port = parts.port or (80 if parts.scheme == "http" else default_port)
+            found[variable] = (parts.hostname, port)
+    return found
 
 
 def is_given(server: str, given: Mapping[str, str]) -> bool:

@@ -163,9 +163,9 @@ def _binary(block: bytes, offset: int, line: int) -> str:
 
 def _not_utf8(error: UnicodeDecodeError, offset: int, line: int) -> str:
     block, at = error.object, error.start
-    near = block[max(0, at - 12) : at + 12]
+    near = block[max(0, at - 12) : at].rsplit(b"\n")[-1] + block[at : at + 12].split(b"\n")[0]
     where = f"not UTF-8: byte 0x{block[at]:02X} at offset {offset} (line {line})"
     if sum(byte < 32 and byte not in b"\t\r\n" for byte in block[:4096]) > len(block[:4096]) // 50:
         return f"{where}; it looks like a binary file: upload CSV, TSV or Parquet"
-    guess = near.decode("cp1252", errors="replace").replace("\n", " ").replace("\r", "").strip()
+    guess = near.decode("cp1252", errors="replace").strip()
     return f"{where}; in Windows-1252 (Latin-1) the text there reads {guess!r}. Save the file as UTF-8"

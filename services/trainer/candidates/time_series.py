@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer.series import LEAST_TRAINING, Columns
+from services.trainer.series import LEAST_TRAINING, MEAN, Columns
 from services.trainer.series_times import step, unit
 from shared.errors import CannotTrain
 
@@ -98,8 +98,8 @@ def fit(forecaster: Forecaster, long: pd.DataFrame, given: Situation) -> Forecas
 
 
 def forecast(forecaster: Forecaster, horizon: int, columns: Columns, *, intervals: bool) -> pd.DataFrame:
-    """The next `horizon` steps of each series: id, time, `mean` and, where the model has them, `lower_80`,
-    `upper_80`, `lower_95`, `upper_95`. Raises CannotTrain where a forecast is not finite.
+    """The next `horizon` steps of each series: id, time, MEAN and, where the model has them, the columns
+    `bound("lower", 80)` and so on. Raises CannotTrain where a forecast is not finite.
     """
     wanted = intervals
     if _is_mlforecast(forecaster):
@@ -109,14 +109,19 @@ def forecast(forecaster: Forecaster, horizon: int, columns: Columns, *, interval
         warnings.simplefilter("ignore")
         predicted = forecaster.predict(h=horizon, level=list(LEVELS) if wanted else None)
     name = output(forecaster)
-    renamed = {name: "mean"}
+    renamed = {name: MEAN}
     for level in LEVELS if wanted else ():
-        renamed |= {f"{name}-lo-{level}": f"lower_{level}", f"{name}-hi-{level}": f"upper_{level}"}
+        renamed |= {f"{name}-lo-{level}": bound("lower", level), f"{name}-hi-{level}": bound("upper", level)}
     answer = predicted[[columns.id, columns.time, *renamed]].rename(columns=renamed)
-    broken = answer.loc[~np.isfinite(answer["mean"]), columns.id]
+    broken = answer.loc[~np.isfinite(answer[MEAN]), columns.id]
     if len(broken):
         raise CannotTrain(f"the model gives no finite forecast for series {broken.iloc[0]!r}")
     return answer
+
+
+def bound(side: Literal["lower", "upper"], level: int) -> str:
+    """The column of an interval's side."""
+    return f"@{side}_{level}"
 
 
 def output(forecaster: Forecaster) -> str:

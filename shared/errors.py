@@ -126,6 +126,12 @@ class StorageUnavailable(TrainyardError):
     slug = "storage-unavailable"
 
 
+class SignInUnavailable(TrainyardError):
+    """The keys that tokens are checked with cannot be fetched; try again shortly"""
+
+    slug = "sign-in-unavailable"
+
+
 class StorageCorrupt(TrainyardError):
     """The store does not hold what was put there"""
 

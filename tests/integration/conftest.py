@@ -13,7 +13,9 @@ import pytest
 
 from shared.db.migrate import migrate
 from shared.db.pool import Database, open_database
-from shared.settings import Postgres, load
+from shared.settings import S3, Postgres, load
+from shared.storage import open_store
+from tests.integration import api_client
 
 _counter = itertools.count()
 
@@ -83,3 +85,21 @@ async def new_user(api_db: Database) -> uuid.UUID:
     async with api_db.transaction(user) as c:
         await c.execute("SELECT trainyard.ensure_user($1)", f"{user}@example.org")
     return user
+
+
+@pytest.fixture(scope="session")
+def buckets(servers: Mapping[str, str]) -> None:
+    """The store's four buckets are there."""
+
+    async def make() -> None:
+        async with open_store(load(S3, servers)) as store:
+            await store.ensure_buckets()
+
+    asyncio.run(make())
+
+
+@pytest.fixture
+async def api(env: dict[str, str], buckets: None) -> AsyncIterator[api_client.Api]:
+    """The API in this process, over real servers."""
+    async with api_client.running(env) as running:
+        yield running

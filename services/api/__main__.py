@@ -1,0 +1,68 @@
+"""`python -m services.api`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import uvicorn
+from litestar import Litestar
+
+from services.api.app import create_app
+from services.api.context import load_settings
+from shared.errors import ConfigurationError
+from shared.logging import configure
+
+GRACE_S = 10
+"""How long requests under way may take after SIGTERM."""
+WRONG_CONFIGURATION = 2
+
+
+class Server(uvicorn.Server):
+    """Answers long polls at once when it is told to stop, instead of letting them run out."""
+
+    def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
+        super().__init__(config)
+        self._litestar = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        context = self._litestar.state.get("context")
+        if context is not None:
+            context.watches.close_soon()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    try:
+        settings = load_settings(os.environ)
+        configure(settings.logging, service="api")
+        app = create_app(settings)
+    except ConfigurationError as error:
+        print(f"trainyard api: {error.detail}", file=sys.stderr)
+        return WRONG_CONFIGURATION
+    config = uvicorn.Config(
+        app,
+        host=settings.api.host,
+        port=settings.api.port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level=settings.logging.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = Server(config, app)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises what it caught once more when it is done: being told to stop is no failure
+        signal.signal(number, lambda *_: sys.exit(0))
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

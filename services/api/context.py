@@ -1,0 +1,97 @@
+"""What every handler works with, opened once by `create_app` and injected as `api` and `user`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from arq.connections import ArqRedis
+from litestar import Request
+from litestar.datastructures import State
+from litestar.params import PathParameter
+from msgspec import Struct
+
+from services.api.auth import Identity
+from services.api.long_poll import Watches
+from services.api.tokens import Tokens
+from shared.db.pool import Database
+from shared.errors import NotFound
+from shared.resources import Resources
+from shared.settings import S3, Api, Auth, Logging, Postgres, Redis, Retention, load, require
+from shared.storage import Store
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All that the API is configured by."""
+
+    api: Api
+    auth: Auth
+    postgres: Postgres
+    redis: Redis
+    s3: S3
+    retention: Retention
+    logging: Logging
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Raises ConfigurationError for a variable that is wrong or missing."""
+    settings = Settings(
+        api=load(Api, environ),
+        auth=load(Auth, environ),
+        postgres=load(Postgres, environ),
+        redis=load(Redis, environ),
+        s3=load(S3, environ),
+        retention=load(Retention, environ),
+        logging=load(Logging, environ),
+    )
+    require(settings.postgres, "api_database_url")
+    require(settings.s3, "s3_endpoint_url")
+    return settings
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    settings: Settings
+    resources: Resources
+    tokens: Tokens
+    watches: Watches
+
+    @property
+    def db(self) -> Database:
+        return self.resources.db
+
+    @property
+    def redis(self) -> ArqRedis:
+        return self.resources.redis
+
+    @property
+    def store(self) -> Store:
+        return self.resources.store
+
+
+def provide_api(state: State) -> Context:
+    """The dependency `api`."""
+    context: Context = state.context
+    return context
+
+
+def provide_user(request: Request[Identity, Any, State]) -> Identity:
+    """The dependency `user`: whom this request acts as."""
+    return request.user
+
+
+FileId = Annotated[str, PathParameter(description="A file's id (UUID)")]
+TaskId = Annotated[str, PathParameter(description="A run's id (UUID)")]
+ModelId = Annotated[str, PathParameter(description="A saved model's id (UUID)")]
+"""Ids of a path are parsed by `parse_id`, so that a malformed one is a 404 like a missing one."""
+
+
+def parse_id(text: str, missing: type[NotFound]) -> uuid.UUID:
+    """An id of a path. Raises `missing` for one that is malformed: nobody is told the difference."""
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        raise missing from None
+    if str(parsed) != text.lower():  # braces, urn:uuid: and missing hyphens are other spellings
+        raise missing
+    return parsed

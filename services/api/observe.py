@@ -1,0 +1,78 @@
+"""Around every request, found route or not: its id, the security headers, the metrics."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import Counter, Histogram
+from structlog.contextvars import bound_contextvars
+
+log = structlog.get_logger("services.api.access")
+
+REQUESTS = Counter("trainyard_http_requests", "Requests by route and status", ["method", "route", "status"])
+SECONDS = Histogram(
+    "trainyard_http_request_seconds",
+    "Seconds from a request's first byte to the end of its answer, long polls included",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+]
+
+
+def observe(app: ASGIApp) -> ASGIApp:
+    """Wrap the whole application, so that a 404 for no route is seen like everything else."""
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        began = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in given}
+                given.append((b"x-request-id", request_id.encode()))
+                given += [(name, value) for name, value in _SECURITY if name not in names]
+                message["headers"] = given
+            await send(message)
+
+        with bound_contextvars(request_id=request_id):
+            try:
+                await app(scope, receive, send_with_headers)
+            finally:
+                # the template, never the path: ids would make a time series each
+                route = str(scope.get("path_template") or "none")
+                took = time.perf_counter() - began
+                REQUESTS.labels(method, route, status).inc()
+                SECONDS.labels(method, route).observe(took)
+                log.debug(
+                    "answered", method=method, path=scope["path"], status=status, seconds=round(took, 4)
+                )
+
+    return observed
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id where it is a plain one: it goes into logs and back out."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(given := value.decode("latin-1")):
+            return given
+    return str(uuid.uuid4())

@@ -1,0 +1,179 @@
+"""Files: uploads that are trained on."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import structlog
+from litestar import Request, Response, Router, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from msgspec import Struct
+
+from services.api.auth import Identity
+from services.api.context import Context, FileId, parse_id
+from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
+from services.api.problems import responses
+from services.api.upload import receive
+from shared.contracts import File, JobKind, Profile, uuid7
+from shared.db import files, jobs
+from shared.errors import (
+    Conflict,
+    FileNotFound,
+    InvalidRequest,
+    MalformedRequest,
+    StorageUnavailable,
+    TableUnreadable,
+    TooLarge,
+    UnsupportedMedia,
+)
+from shared.queue import hint
+from shared.storage import dataset_key
+
+log = structlog.get_logger(__name__)
+
+
+class Making(Struct):
+    """What is asked for is still being made: ask again."""
+
+    status: str
+
+
+class UploadOperation(Operation):
+    """Says what the body is, which the handler reads as a stream."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            required=True,
+            content={
+                "multipart/form-data": OpenAPIMediaType(
+                    schema=Schema(
+                        type=OpenAPIType.OBJECT,
+                        required=["file"],
+                        properties={
+                            "file": Schema(
+                                type=OpenAPIType.STRING,
+                                content_media_type="application/octet-stream",
+                                description="CSV or TSV (also .gz or .zst), or Parquet, with a header row",
+                            )
+                        },
+                    )
+                )
+            },
+        )
+
+
+@post(
+    "/",
+    operation_class=UploadOperation,
+    request_max_body_size=None,
+    summary="Upload a table",
+    responses=responses(MalformedRequest, UnsupportedMedia, TooLarge, InvalidRequest, StorageUnavailable),
+)
+async def upload(
+    request: Request[Identity, Any, Any], api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Response[File]:
+    """Streamed to storage as it comes, in constant memory; a profile of it is made right after."""
+    file_id = uuid7()
+    store, key = api.store, dataset_key(user.user_id, file_id)
+    limit = api.settings.api.max_upload_bytes
+    async with receive(request, limit) as incoming:
+        stored = await store.put_stream(
+            store.datasets,
+            key,
+            incoming.chunks,
+            content_type="application/octet-stream",
+            filename=incoming.name,
+            max_bytes=limit,
+        )
+    try:
+        async with api.db.transaction(user.user_id) as c:
+            await files.insert(
+                c,
+                file_id=file_id,
+                user_id=user.user_id,
+                name=incoming.name,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+            )
+            job_id = await jobs.insert(c, JobKind.PROFILE, file_id, user.user_id)
+            file = await files.get(c, user.user_id, file_id)
+    except BaseException:
+        with contextlib.suppress(StorageUnavailable):  # what stays, the sweep for orphans finds
+            await store.delete(store.datasets, key)
+        raise
+    await hint(api.redis, [(JobKind.PROFILE, job_id)])
+    if file is None:
+        raise FileNotFound
+    log.info("uploaded", file_id=str(file_id), size_bytes=stored.size_bytes)
+    return Response(file, headers={"Location": f"/files/{file_id}"})
+
+
+@get("/", summary="My files, newest first", responses=responses(InvalidRequest))
+async def list_files(
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[File]:
+    """A page of the user's files."""
+    before = after_id(cursor)
+    async with api.db.transaction(user.user_id) as c:
+        items = await files.page(c, user.user_id, limit=limit + 1, before=before)
+    more = len(items) > limit
+    items = items[:limit]
+    return Page(items=items, next_cursor=id_cursor(items[-1].file_id) if more else None)
+
+
+@get("/{file_id:str}", summary="One file", responses=responses(FileNotFound))
+async def get_file(file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]) -> File:
+    """`rows` and `columns` are there once its profile is."""
+    async with api.db.transaction(user.user_id) as c:
+        file = await files.get(c, user.user_id, parse_id(file_id, FileNotFound))
+    if file is None:
+        raise FileNotFound
+    return file
+
+
+@get(
+    "/{file_id:str}/profile",
+    summary="What the columns of a file hold",
+    responses=responses(FileNotFound, TableUnreadable)
+    | {202: ResponseSpec(Making, generate_examples=False, description="Still being made; see Retry-After")},
+)
+async def get_profile(
+    file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Response[Profile | Making]:
+    """Roles, missing values, distributions and a suggested target; 202 while it is made, 422 where the
+    table cannot be read."""
+    async with api.db.transaction(user.user_id) as c:
+        row = await files.profile(c, user.user_id, parse_id(file_id, FileNotFound))
+    if row is None:
+        raise FileNotFound
+    if row["status"] == "failed":
+        raise TableUnreadable(row["error"])
+    if row["status"] != "ready":
+        return Response(Making(status="making"), status_code=202, headers={"Retry-After": "1"})
+    return Response(row["profile"])
+
+
+@delete("/{file_id:str}", summary="Delete a file", responses=responses(FileNotFound, Conflict))
+async def delete_file(
+    file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> None:
+    """Gone at once; models that were saved from it stay. 409 while a run that has not ended reads it."""
+    parsed = parse_id(file_id, FileNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        if not await files.mark_deleted(c, user.user_id, parsed):
+            if await files.get(c, user.user_id, parsed) is None:
+                raise FileNotFound
+            raise Conflict("A run that has not ended reads this file")
+        job_id = await jobs.insert(c, JobKind.PURGE, parsed, user.user_id)
+    await hint(api.redis, [(JobKind.PURGE, job_id)])
+
+
+router = Router(
+    path="/files", route_handlers=[upload, list_files, get_file, get_profile, delete_file], tags=["Files"]
+)

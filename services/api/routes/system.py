@@ -1,0 +1,62 @@
+"""For operators: health and metrics. Public, and without anything that is a user's."""
+
+from __future__ import annotations
+
+from litestar import MediaType, Response, Router, get
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from msgspec import Struct
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.api.auth import PUBLIC
+from services.api.context import Context
+from services.api.problems import responses
+
+
+class Live(Struct):
+    status: str
+
+
+class Ready(Struct, kw_only=True):
+    """Each part is "ok" or says what is wrong; `status` is ok, degraded or unavailable."""
+
+    status: str
+    postgres: str
+    redis: str
+    storage: str
+
+
+@get("/health/live", summary="Whether the process runs", responses=responses(public=True))
+async def live() -> Live:
+    """Looks at nothing else."""
+    return Live(status="ok")
+
+
+@get(
+    "/health/ready",
+    summary="Whether requests can be answered",
+    responses=responses(public=True)
+    | {503: ResponseSpec(Ready, generate_examples=False, description="Postgres is away")},
+)
+async def ready(api: NamedDependency[Context]) -> Response[Ready]:
+    """503 only where Postgres is away: without Redis or storage most calls still work."""
+    found = await api.resources.health()
+    # the reason stays in the log: this route is everybody's
+    parts = {name: "ok" if verdict == "ok" else "unavailable" for name, verdict in found.items()}
+    up = parts["postgres"] == "ok"
+    status = "unavailable" if not up else "ok" if set(parts.values()) == {"ok"} else "degraded"
+    headers = {"Cache-Control": "no-store"} | ({} if up else {"Retry-After": "2"})
+    return Response(Ready(status=status, **parts), status_code=200 if up else 503, headers=headers)
+
+
+@get(
+    "/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus", responses=responses(public=True)
+)
+async def metrics() -> Response[bytes]:
+    """Requests by route and status, and how long they took."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+router = Router(
+    path="/", route_handlers=[live, ready, metrics], opt={PUBLIC: True}, security=[{}], tags=["Operation"]
+)

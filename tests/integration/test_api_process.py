@@ -1,0 +1,103 @@
+"""`python -m services.api` as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import httpx
+import pytest
+
+from deploy import ports
+from tests.integration.api_client import CSV, SECRET
+
+
+def command_environment(env: Mapping[str, str], **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], **env, "AUTH_JWT_SECRET": SECRET, "LOG_LEVEL": "warning", **more}
+
+
+@contextlib.contextmanager
+def process(env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    (port,) = ports.free(1)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "services.api"],
+        env=command_environment(env, PORT=str(port), AUTH_DEV_LOGIN="true"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/health/live").status_code == 200:
+                    break
+            assert running.poll() is None, running.communicate()[0]
+        yield running, url
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_from_signing_in_to_a_queued_run_and_a_quiet_end(env: dict[str, str], buckets: None) -> None:
+    with process(env) as (running, url), httpx.Client(base_url=url, timeout=20) as http:
+        assert http.get("/health/ready").json()["status"] == "ok"
+        signed_in = http.post("/auth/dev-login", json={"email": "Ada@example.org"}).json()
+        assert signed_in["user"]["email"] == "ada@example.org"
+        http.headers["Authorization"] = f"Bearer {signed_in['access_token']}"
+        file = http.post("/files", files={"file": ("iris.csv", CSV)}).json()
+        answer = http.post("/ml/train", json={"file_id": file["file_id"], "target": "species"})
+        assert answer.status_code == 202, answer.text
+        where = answer.headers["location"]
+        etag = http.get(where).headers["etag"]
+
+        waited: list[httpx.Response] = []
+        poll = threading.Thread(
+            target=lambda: waited.append(http.get(f"{where}?wait=60", headers={"If-None-Match": etag}))
+        )
+        poll.start()
+        metrics = ""
+        while 'route="/ml/status/{task_id}",status="200"' not in metrics:
+            metrics = httpx.get(f"{url}/metrics").text
+        time.sleep(0.3)  # nothing outside tells that the poll has begun to wait
+        began = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        poll.join(timeout=15)
+        output, _ = running.communicate(timeout=15)
+        assert time.monotonic() - began < 5
+        assert waited[0].status_code == 304
+        assert running.returncode == 0
+        assert output == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"AUTH_JWT_SECRET": ""}, "AUTH_JWT_SECRET or AUTH_JWKS_URL is required"),
+        ({"AUTH_JWT_SECRET": "short"}, "AUTH_JWT_SECRET must be at least 32 bytes long"),
+        ({"API_DATABASE_URL": ""}, "API_DATABASE_URL is required"),
+        ({"PORT": "many"}, "PORT"),
+        ({"AUTH_DEV_LOGIN": "true", "HOST": "0.0.0.0"}, "only on a loopback address"),
+    ],
+)
+def test_it_says_in_one_line_why_it_does_not_start(more: dict[str, str], reason: str) -> None:
+    given = {"API_DATABASE_URL": "postgresql://a@127.0.0.1/x", "S3_ENDPOINT_URL": "http://127.0.0.1:1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.api"],
+        env=command_environment(given) | more,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert reason in ended.stderr
+    assert ended.stderr.count("\n") == 1

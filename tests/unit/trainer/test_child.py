@@ -119,7 +119,7 @@ def test_works_with_uvloop(tmp_path: Path) -> None:
         async with Children(STEPS, preload=[]) as children:
             call = Call(children, tmp_path / "scratch")
             assert await call("leave_grandchildren") == 2
-            assert (await failure(call, "forever", timeout_s=0.5)).kind == "deadline"
+            assert (await failure(call, "forever", timeout_s=1)).kind == "deadline"
             assert alive(call.pids()) == []
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -259,7 +259,9 @@ async def test_no_descriptor_is_left_open_whatever_the_end(call: Call) -> None:
         with contextlib.suppress(ChildFailed):
             await call(step, **payload)
     await failure(call, "forever", timeout_s=0.1)
-    assert opened() == before
+    async with asyncio.timeout(3):  # the server says that it is over a moment before it closes that socket
+        while any(now > then for now, then in zip(opened(), before, strict=True)):
+            await asyncio.sleep(0.01)
 
 
 async def test_an_event_set_before_starts_nothing_that_stays(call: Call) -> None:

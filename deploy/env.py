@@ -16,8 +16,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def filled(example: str) -> str:
-    """The example with secrets in it: letters, digits, - and _ only, which need no quoting in a URL."""
-    return re.sub(r"(?m)(?<=\=)change-me$", lambda _: secrets.token_urlsafe(32), example)
+    """The example with secrets in it: hexadecimal, which needs no quoting in a URL or on a command line."""
+    return re.sub(r"(?m)(?<=\=)change-me$", lambda _: secrets.token_hex(32), example)
 
 
 def main(target: Path) -> int:

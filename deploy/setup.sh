@@ -23,7 +23,7 @@ choose_python() {
     exit 1
 }
 
-if ! is_recent .venv/bin/python; then
+if ! is_recent .venv/bin/python || [ ! -e .venv/bin/pip ]; then
     python=$(choose_python)
     if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -54,7 +54,7 @@ def test_every_secret_is_random(tmp_path: Path, capsys: pytest.CaptureFixture[st
     secrets = [written[name] for name, (_, value) in example().items() if value == "change-me"]
     assert len(secrets) >= 7
     assert len(set(secrets)) == len(secrets)
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{40,}", secret) for secret in secrets)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in secrets)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert not any(secret in capsys.readouterr().out for secret in secrets)
 

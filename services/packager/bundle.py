@@ -12,7 +12,7 @@ import datetime as dt
 import hashlib
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -123,7 +123,7 @@ class _Puller:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "zip")
         self._running: asyncio.Future[Any] | None = None
-        self._awaited: Future[Any] | None = None
+        self._step: asyncio.Task[Any] | None = None
         self._open: list[AsyncIterator[Any]] = []
         self._left = False
 
@@ -132,8 +132,8 @@ class _Puller:
 
     async def __aexit__(self, *_: object) -> None:
         self._left = True
-        if self._awaited is not None:
-            self._awaited.cancel()
+        if self._step is not None:
+            self._step.cancel()
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
         self._thread.shutdown(wait=False)
@@ -154,14 +154,15 @@ class _Puller:
         self._open.append(iterator)
 
         async def step() -> T:
+            # noted here, in the loop: the thread could be too late to note what it waits for
+            self._step = asyncio.current_task()
             if self._left:
                 raise asyncio.CancelledError
             return await anext(iterator)
 
         while True:
-            self._awaited = asyncio.run_coroutine_threadsafe(step(), self._loop)
             try:
-                item = self._awaited.result()
+                item = asyncio.run_coroutine_threadsafe(step(), self._loop).result()
             except StopAsyncIteration:
                 self._open.remove(iterator)
                 return

@@ -194,7 +194,7 @@ def test_ten_thousand_parts_hold_what_s3_allows() -> None:
     assert sum(sizes) > 5 * 2**40
 
 
-FEATURES = {name: True for name in StoreFeatures.__struct_fields__}
+FEATURES = dict.fromkeys(StoreFeatures.__struct_fields__, True)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,8 @@ def _special_columns(request: TrainRequest, described: dict[str, ColumnProfile])
 def _amounts(request: TrainRequest, described: dict[str, ColumnProfile], rows: int) -> Iterator[Fault]:
     target = described[request.target]
     present = rows - target.missing
+    if target.role == "empty":
+        return
     if present < LEAST_ROWS:
         missing = f" ({target.missing:,} of {rows:,} rows lack it)" if target.missing else ""
         yield (

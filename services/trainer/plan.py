@@ -171,10 +171,13 @@ def _folds(
         most, why = left, f"the training part has {left} groups"
     if task_type is TaskType.CLASSIFICATION:
         counts = pd.Series(y[train]).value_counts()
-        if len(counts) < 2 or counts.iloc[1] < 2:
-            name, size = str(counts.index[-1]), counts.iloc[-1]
+        if len(counts) < 2:
+            raise CannotTrain(f"every training row is of class {str(counts.index[0])!r}")
+        if counts.iloc[1] < 2:
+            name, size = str(counts.index[1]), int((y == counts.index[1]).sum())
             raise CannotTrain(
-                f"too few rows a class: {name!r} has {size} in the training part; two are needed"
+                f"too few rows a class: {name!r} has {size} in all and 1 in the training part; "
+                "two classes with two or more there are needed"
             )
         often = counts[counts >= ALWAYS_VALIDATED]
         name, least = (often.index[-1], often.iloc[-1]) if len(often) else (counts.index[0], counts.iloc[0])
@@ -190,6 +193,12 @@ def _folds(
         )
     warnings = _fewer_folds(request.cv_folds, folds, len(made), why)
     if task_type is TaskType.CLASSIFICATION:
+        for part, rows in (("held out", test), ("validated on", np.concatenate([train[v] for _, v in made]))):
+            if len(seen := pd.unique(y[rows])) < 2:
+                raise CannotTrain(
+                    f"all rows that can be {part} are of class {str(seen[0])!r}: each other class is held by "
+                    f"too few values of {request.group_column!r}"
+                )
         warnings += _classes_not_everywhere(y, train, test, made)
     return folds, warnings
 
@@ -253,7 +262,9 @@ def _absent(codes: np.ndarray, counts: np.ndarray, classes: Any, parts: list[np.
     for part in parts:
         everywhere &= np.bincount(codes[part], minlength=len(counts)) > 0
     absent = np.flatnonzero(~everywhere)
-    said = [f"{str(classes[i])!r} ({counts[i]} row{'s' * (counts[i] > 1)})" for i in absent[:MOST_NAMED]]
+    said = [
+        f"{str(classes[i])!r} ({counts[i]} row{'s' if counts[i] > 1 else ''})" for i in absent[:MOST_NAMED]
+    ]
     more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
     return ", ".join(said) + more
 

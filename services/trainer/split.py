@@ -59,7 +59,7 @@ def holdout(
 
     Classification without groups is stratified: a class with two rows or more is in both parts, a class
     with one row is in the training part only. With groups whole groups are held out, and a class is in
-    both parts where its groups allow it. Raises ValueError for fewer than two rows or groups.
+    both parts where its groups allow it. Raises ValueError for fewer than two rows or three groups.
     """
     n = len(y)
     codes = _codes(y) if task_type is TaskType.CLASSIFICATION else None
@@ -126,7 +126,11 @@ def _group_holdout(
     n: int, codes: np.ndarray | None, groups: np.ndarray, test_size: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best of a few random splits: GroupShuffleSplit knows neither group sizes nor classes."""
-    splitter = GroupShuffleSplit(GROUP_SPLITS_TRIED, test_size=test_size, random_state=seed)
+    distinct = int(groups.max()) + 1
+    if distinct < 3:
+        raise ValueError(f"{distinct} groups; one is held out and two are needed to validate")
+    held_out = min(max(1, round(distinct * test_size)), distinct - 2)
+    splitter = GroupShuffleSplit(GROUP_SPLITS_TRIED, test_size=held_out, random_state=seed)
     strata = np.zeros(n, dtype=np.int64) if codes is None else codes
     wanted = np.bincount(strata) * test_size
 

@@ -55,7 +55,11 @@ REFUSED: list[tuple[str, bytes, list[str]]] = [
     ("broken UTF-16", "a,b\n1,2\n".encode("utf-16")[:-1], ["UTF-16", "UTF-8"]),
     ("an Excel workbook", b"PK\x03\x04" + b"\x00" * 99, ["Excel", "CSV"]),
     ("a PDF", b"%PDF-1.7\n", ["PDF"]),
-    ("10,000 columns", ",".join(f"c{i}" for i in range(10_000)).encode() + b"\n", ["10,000 columns", "2,000"]),
+    (
+        "10,000 columns",
+        ",".join(f"c{i}" for i in range(10_000)).encode() + b"\n",
+        ["10,000 columns", "2,000"],
+    ),
     ("gzip cut short", gzip.compress(b"a,b\n1,2\n" * 999)[:-9], ["gzip", "cut short or damaged"]),
     ("zstd cut short", zstandard.compress(b"a,b\n1,2\n" * 999)[:-3], ["zstd", "cut short or damaged"]),
     ("packed twice", gzip.compress(gzip.compress(b"a,b\n1,2\n")), ["gzip", "packed"]),

@@ -181,7 +181,7 @@ def _best(context: ReportContext, best: str) -> str:
             f"What it relies on: how much `{plan.metric}` gets worse on held-out rows when one column is "
             "shuffled."
         )
-        lines = [[_code(i.feature), f"{_number(i.mean)} ± {_number(i.std)}"] for i in ranked]
+        lines = [[_code(i.feature), f"{_number(i.mean)} ± {i.std:.2g}"] for i in ranked]
         parts.append(_table(["column", f"loss of {plan.metric}"], lines))
     parts.append(
         f"Written with Python {context.python_version} and "
@@ -214,8 +214,8 @@ def _table_scheme(context: ReportContext) -> str:
         f"Before anything was fitted, {count} were held out, drawn at random. Each model was validated on "
         f"{rest}: fitted {folds} times, on all folds but one, and scored on that one. The mean and the "
         "standard deviation of those scores are `cv_mean` and `cv_std`, and `cv_mean` alone decides the "
-        f"rank. Then each model was fitted on all of {rest}, and measured once on the held-out ones: these are "
-        "the metrics."
+        f"rank. Then each model was fitted on all of {rest}, and measured once on the held-out ones: these "
+        "are the metrics."
     )
     if plan.group_column is not None:
         scheme += (
@@ -327,7 +327,7 @@ def _unit(plan: Plan) -> str:
 
 
 def _spread(row: LeaderboardRow) -> str:
-    spread = "" if row.cv_mean is None or row.cv_std is None else f" ± {_number(row.cv_std)}"
+    spread = "" if row.cv_mean is None or row.cv_std is None else f" ± {row.cv_std:.2g}"
     return _number(row.cv_mean) + spread
 
 

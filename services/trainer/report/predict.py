@@ -238,7 +238,9 @@ def as_json(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, (str, bool, int)):
         return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if not hasattr(value, "isoformat"):
+        return str(value)
+    return value.isoformat() + ("" if getattr(value, "tzinfo", None) else "Z")
 
 
 def recorded_predictions(given: Any, path: Path) -> list[Any] | None:
@@ -284,13 +286,13 @@ def same(a: Any, b: Any) -> bool:
 
 
 def same_time(a: Any, b: Any) -> bool:
-    """2024-01-01 is 2024-01-01T00:00:00."""
+    """2024-01-01 is 2024-01-01T00:00:00Z: times without a zone are UTC."""
     import pandas
 
     if not isinstance(a, str) or not isinstance(b, str):
         return False
     try:
-        return bool(pandas.Timestamp(a) == pandas.Timestamp(b))
+        return bool(pandas.to_datetime(a, utc=True) == pandas.to_datetime(b, utc=True))
     except (ValueError, TypeError):
         return False
 

@@ -261,5 +261,5 @@ def _date_arguments(values: pd.Series) -> dict[str, Any]:
         best = max([iso, *(always | {"format": guess} for guess in formats)], key=share_read)
         if share_read(best) > WELL_READ:
             return best
-        mixed = always | {"format": "mixed", "dayfirst": best["format"].startswith("%d")}
+        mixed = always | {"format": "mixed", "dayfirst": str(best["format"]).startswith("%d")}
         return mixed if share_read(mixed) > share_read(best) else best

@@ -1,0 +1,57 @@
+"""How much of the work fits in the time a candidate has been given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+PROBE_ABOVE_ROWS = 20_000
+"""Smaller tables are fitted in seconds; trying a part of them first would cost more than it tells."""
+
+FEWEST_ROWS = 2_000
+"""Never sampled below this for lack of time."""
+
+FINISHING_SHARE = 0.1
+"""Of the time given, what is left for metrics, plots, writing and reading the pickle."""
+
+
+class Clock:
+    """Seconds since it was made, and until the soft deadline (less what finishing takes)."""
+
+    def __init__(self, soft_deadline_s: float) -> None:
+        self._start = time.monotonic()
+        self._end = self._start + soft_deadline_s
+        self._finishing = soft_deadline_s * FINISHING_SHARE
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    def left(self) -> float:
+        """Seconds until the soft deadline; negative after it."""
+        return self._end - time.monotonic()
+
+    def fits(self, seconds: float) -> bool:
+        return seconds <= self.left() - self._finishing
+
+
+def affordable_rows(rows: int, fits: float, clock: Clock, timed_fit: Callable[[int], float]) -> int:
+    """How many of `rows` a model can be fitted on `fits` times before the deadline.
+
+    `timed_fit(n)` fits on n rows and answers the seconds. One small fit bounds the cost from above,
+    since no family here is cheaper on the first rows than on later ones; where that bound is too much, a
+    second one gives the slope. A family that grows faster than linearly is cut less than it needed.
+    """
+    if rows <= PROBE_ABOVE_ROWS:
+        return rows
+    small = max(FEWEST_ROWS, rows // 20)
+    at_small = timed_fit(small)
+    if clock.fits(fits * at_small * rows / small):
+        return rows
+    large = small * 3
+    at_large = timed_fit(large)
+    per_row = max((at_large - at_small) / (large - small), 1e-9)
+    fixed = max(at_small - per_row * small, 0.0)
+    room = max(clock.left(), 0.0) * (1 - FINISHING_SHARE) / fits - fixed
+    return int(np.clip(room / per_row, min(FEWEST_ROWS, rows), rows))

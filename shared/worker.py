@@ -242,6 +242,13 @@ class Worker(arq.worker.Worker):
         self.slots.draining = True
         super().handle_sig_wait_for_completion(signum)
 
+    async def _poll_iteration(self) -> None:
+        await super()._poll_iteration()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # a client library swallowed it on the way: without this the drain would never end
+            raise asyncio.CancelledError
+
     async def renew_locks(self) -> None:
         """Keep arq's own locks on the messages that are being worked on."""
         while True:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-import psutil
 import uvloop
 
 from services.trainer.cache import TableCache
 from services.trainer.child import Children
+from services.trainer.child_memory import guard_bytes
 from services.trainer.jobs import TrainerJobs
 from services.trainer.steps import STEPS
 from shared.errors import ConfigurationError
@@ -37,7 +36,7 @@ async def main() -> None:
     worker = load(Worker, os.environ)
     require(postgres, "worker_database_url")
     slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
-    memory = trainer.trainer_memory_bytes or int(0.75 * psutil.virtual_memory().total / slots)
+    memory = trainer.trainer_memory_bytes or guard_bytes(slots)
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     async with (
         Children(STEPS, threads=trainer.trainer_threads) as children,
@@ -55,11 +54,9 @@ async def main() -> None:
             resources, children, cache, slots=slots, threads=trainer.trainer_threads, memory=memory
         )
         work = Slots(resources, worker, jobs.handlers())
-        warming = asyncio.create_task(children.ready())
         async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
+            await children.ready()  # a deadline counts from the call: nothing is claimed before
             await run_worker(work, queue=TRAINER_QUEUE, max_jobs=slots)
-        warming.cancel()
-        await asyncio.gather(warming, return_exceptions=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import structlog
 
 from services.trainer import finish
 from services.trainer.cache import TableCache
-from services.trainer.child import Children
+from services.trainer.child import ChildCancelled, ChildFailed, Children
 from services.trainer.outcome import MODEL_FILE, FitOutcome
 from shared.contracts import MODELS, JobKind, Plan, Problem, Profile, Stage, TrainRequest
 from shared.db import candidates, files, jobs, tasks
@@ -103,9 +103,18 @@ class TrainerJobs:
             await jobs.done(c, job)
 
     async def _step(self, step: str, payload: dict[str, Any], scratch: Path, **options: Any) -> bytes:
-        return await self.children.run(
-            step, payload, scratch=scratch, memory_bytes=self.memory, **{"timeout_s": PROFILE_S, **options}
-        )
+        """Run a step in a child. What is the machine's fault and not the step's is tried again."""
+        options = {"timeout_s": PROFILE_S, **options}
+        try:
+            return await self.children.run(
+                step, payload, scratch=scratch, memory_bytes=self.memory, **options
+            )
+        except ChildCancelled:
+            raise Stopped from None
+        except ChildFailed as error:
+            if error.kind == "lost":
+                raise RuntimeError(error.detail) from error
+            raise
 
     # --- profile --------------------------------------------------------------------------------
 
@@ -217,8 +226,6 @@ class TrainerJobs:
                 answer = await self._step(
                     "fit", payload, scratch, timeout_s=left, on_progress=on_progress, cancelled=stop
                 )
-            if stop.is_set():
-                raise Stopped
             await self._store(job, candidate, msgspec.json.decode(answer, type=FitOutcome), scratch)
 
     @contextlib.asynccontextmanager

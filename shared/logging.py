@@ -53,6 +53,6 @@ def configure(settings: Logging, *, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for chatty in ("botocore", "aiobotocore", "boto3", "urllib3", "asyncio", "httpx"):
+    for chatty in ("arq", "botocore", "aiobotocore", "boto3", "urllib3", "asyncio", "httpx"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(service=service)

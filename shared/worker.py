@@ -264,6 +264,7 @@ async def run_worker(
 ) -> None:
     """Run until SIGTERM or SIGINT has been followed by the drain."""
     worker = Worker(slots, queue=queue, max_jobs=max_jobs)
+    log.info("worker started", owner=slots.owner, kinds=slots.kinds, slots=max_jobs)
     beside = [
         asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.renew_locks())
     ]

@@ -23,6 +23,7 @@ class _Line(msgspec.Struct):
 
     event: str
     level: str = "info"
+    exception: str = ""
 
 
 @dataclass
@@ -88,6 +89,9 @@ def error_in(line: str, error_line: re.Pattern[str]) -> str | None:
             structured = msgspec.json.decode(line, type=_Line)
         except msgspec.DecodeError:
             return None
-        return structured.event if structured.level in ("error", "critical") else None
+        if structured.level not in ("error", "critical"):
+            return None
+        reason = structured.exception.strip().rpartition("\n")[2]
+        return f"{structured.event}: {reason}" if reason else structured.event
     found = error_line.search(line)
     return found["message"].strip() if found else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -28,7 +28,7 @@ def training(console: Console) -> Iterator[Show]:
         yield PlainLines(console)
         return
     with Live(console=console, refresh_per_second=8) as live:
-        yield lambda task: live.update(Group(bar(task), leaderboard(task)))
+        yield lambda task: live.update(whole(task))
 
 
 class PlainLines:
@@ -52,9 +52,12 @@ class PlainLines:
             self.said[name] = status
 
 
-def bar(task: Task) -> Group:
-    words = Text(f"{task['progress']:4.0%}  {task['message']}")
-    return Group(words, ProgressBar(total=1.0, completed=task["progress"], width=60))
+def whole(task: Task) -> Table:
+    grid = Table.grid()
+    grid.add_row(Text(f"{task['progress']:4.0%}  {task['message']}"))
+    grid.add_row(ProgressBar(total=1.0, completed=task["progress"], width=60, complete_style="green"))
+    grid.add_row(leaderboard(task))
+    return grid
 
 
 def leaderboard(task: Task) -> Table:

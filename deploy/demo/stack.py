@@ -6,6 +6,8 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from deploy.processes import launch_command
 
 READY = "Trainyard is ready at "
 STOP_S = 60
+KEPT_LINES = 20
 
 
 @contextlib.contextmanager
@@ -36,12 +39,21 @@ def running(directory: Path, port: int | None) -> Iterator[tuple[str, bool]]:
         text=True,
         start_new_session=True,  # Ctrl-C is the demo's: it stops the stack once it has tidied up
     )
+    said: deque[str] = deque(maxlen=KEPT_LINES)
     try:
-        yield wait_ready(stack), True
+        url = wait_ready(stack, said)
+        # Read on: a full pipe would make the supervisor wait.
+        threading.Thread(target=said.extend, args=(stack.stdout or (),), daemon=True).start()
+        said.clear()
+        try:
+            yield url, True
+        except DemoFailed as failed:
+            trouble = "".join(f"\n  {line.rstrip()}" for line in list(said))
+            raise DemoFailed(f"{failed}\nThe stack said:{trouble}" if trouble else str(failed)) from failed
     finally:
         stack.terminate()
         try:
-            stack.communicate(timeout=STOP_S)
+            stack.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
             stack.kill()
 
@@ -59,8 +71,7 @@ def running_url(directory: Path) -> str | None:
         return other.holder.url
 
 
-def wait_ready(stack: subprocess.Popen[str]) -> str:
-    said = []
+def wait_ready(stack: subprocess.Popen[str], said: deque[str]) -> str:
     for line in stack.stdout or ():
         said.append(line.rstrip())
         if line.startswith(READY):

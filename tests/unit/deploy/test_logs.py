@@ -18,6 +18,7 @@ PLAIN = Program.error_line
     [
         ('{"event": "job failed", "level": "error", "job": "fit"}', "job failed"),
         ('{"event": "gone", "level": "critical"}', "gone"),
+        ('{"event": "x", "level": "error", "exception": "Traceback:\\n  …\\nKeyError: 1"}', "x: KeyError: 1"),
         ('{"event": "job failed", "level": "warning"}', None),
         ('{"level": "error"}', None),
         ("{not json", None),

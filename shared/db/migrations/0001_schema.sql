@@ -40,13 +40,14 @@ CREATE TABLE trainyard.files (
 );
 CREATE INDEX files_user ON trainyard.files (user_id, id DESC) WHERE deleted_at IS NULL;
 
+-- json keeps the order of a table's columns, which jsonb does not; jsonb is where we look inside.
 CREATE TABLE trainyard.profiles (
     file_id uuid PRIMARY KEY REFERENCES trainyard.files (id) ON DELETE CASCADE,
     user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
     status text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'ready', 'failed')),
     rows bigint,
     columns integer,
-    profile jsonb,
+    profile json,
     error text,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
@@ -62,12 +63,12 @@ CREATE TABLE trainyard.tasks (
     stage text NOT NULL DEFAULT 'queued'
         CHECK (stage IN ('queued', 'profiling', 'fitting', 'ensembling', 'finishing', 'done')),
     message text NOT NULL DEFAULT 'Waiting for a trainer',
-    request jsonb NOT NULL,
-    plan jsonb,
+    request json NOT NULL,
+    plan json,
     warnings jsonb NOT NULL DEFAULT '[]',
     error jsonb,
     report_attempt integer,
-    report jsonb,
+    report json,
     cancel_requested boolean NOT NULL DEFAULT false,
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -99,7 +100,7 @@ CREATE TABLE trainyard.candidates (
     predict_ms_per_row double precision,
     size_bytes bigint,
     sha256 text,
-    outcome jsonb,
+    outcome json,
     reason text,
     started_at timestamptz,
     finished_at timestamptz,

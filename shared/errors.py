@@ -126,6 +126,12 @@ class StorageUnavailable(TrainyardError):
     slug = "storage-unavailable"
 
 
+class BundleFailed(TrainyardError):
+    """The ZIP could not be built; asking for it again tries again"""
+
+    slug = "bundle-failed"
+
+
 class SignInUnavailable(TrainyardError):
     """The keys that tokens are checked with cannot be fetched; try again shortly"""
 

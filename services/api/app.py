@@ -18,7 +18,7 @@ from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.problems import HANDLERS
-from services.api.routes import auth, files, system, train
+from services.api.routes import auth, downloads, files, models, results, system, train
 from shared.resources import open_resources
 
 VERSION = "0.1.0"
@@ -60,6 +60,9 @@ def create_app(settings: Settings) -> Litestar:
             auth.router(local_sign_in=settings.auth.auth_dev_login),
             files.router,
             train.router,
+            results.router,
+            downloads.router,
+            models.router,
         ],
         dependencies={
             "api": Provide(provide_api, sync_to_thread=False),
@@ -85,7 +88,7 @@ def _openapi() -> OpenAPIConfig:
             " taken home.\n\nEvery error is `application/problem+json` (RFC 9457); `type` is a stable"
             " slug, and `errors` names every fault of a body by JSON pointer, or of the query as `?name`."
         ),
-        openapi_router=Router(path="/schema", route_handlers=[], opt={PUBLIC: True}),
+        openapi_router=Router(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         use_handler_docstrings=True,
         security=[{"bearer": []}, {"session": []}],

@@ -38,6 +38,11 @@ class Watches:
         self._closed = False
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the process is stopping, so that nobody should wait for anything."""
+        return self._closed
+
     def __len__(self) -> int:
         return len(self._watches)
 

@@ -45,6 +45,7 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.DatabaseUnavailable: 503,
     errors.StorageUnavailable: 503,
     errors.SignInUnavailable: 503,
+    errors.BundleFailed: 503,
     errors.StorageCorrupt: 500,
     errors.LeaseLost: 500,
     errors.ConfigurationError: 500,
@@ -63,6 +64,7 @@ _HTTP_SLUGS = {
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "This method is not allowed here"),
     413: ("too-large", "The body is over the size limit"),
+    416: ("range-not-satisfiable", "The file has no such range"),
     415: ("unsupported-media-type", "This media type is not taken"),
     422: ("invalid-request", "The request has faults"),
     429: ("too-many-requests", "Too many requests"),
@@ -104,7 +106,8 @@ def on_domain_error(request: Request[Any, Any, Any], error: TrainyardError) -> R
         log.error("request failed", exc_info=error, **error.context)
     elif problem.status == 503:
         log.warning("unavailable", error=error.slug, **error.context)
-    return respond(problem)
+    retry_after = error.context.get("retry_after_s")
+    return respond(problem, {"Retry-After": str(retry_after)} if retry_after else None)
 
 
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:

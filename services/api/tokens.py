@@ -121,8 +121,12 @@ class Tokens:
         except (KeyError, ValueError, TypeError, AttributeError):
             raise Unauthenticated("The token names no user") from None
         email = payload.get("email")
-        clean = email if isinstance(email, str) and email and "\0" not in email else None
-        return Claims(role=USER, user_id=user_id, email=clean, expires_at=expires_at)
+        return Claims(
+            role=USER,
+            user_id=user_id,
+            email=email if isinstance(email, str) and email.isprintable() and email else None,
+            expires_at=expires_at,
+        )
 
     def issue(self, user_id: uuid.UUID, email: str) -> tuple[str, int]:
         """A user's token and its lifetime in seconds, signed with our secret: for the local stack."""

@@ -1,0 +1,162 @@
+"""How a file is handed over: a redirect to a signed link, the link as JSON, or the bytes through here.
+
+Every download of the API ends in `hand_over`, so that what is promised of one holds for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Literal
+
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.response import Stream
+from msgspec import Struct
+
+from services.api.context import Context
+from shared.contracts import Link
+from shared.errors import ModelNotFound
+from shared.storage import ObjectMissing, content_disposition, downloads_mode
+
+log = structlog.get_logger(__name__)
+
+PICKLE = "application/octet-stream"
+ZIP = "application/zip"
+CSV = "text/csv; charset=utf-8"
+
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+
+
+class Download(Struct, frozen=True, kw_only=True):
+    """An object of the store under the name it is to have at home."""
+
+    bucket: str
+    key: str
+    filename: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.sha256}"'
+
+
+async def hand_over(request: Request[Any, Any, Any], api: Context, file: Download) -> Response[Any]:
+    """Raises ModelNotFound where the store has lost the object, StorageUnavailable."""
+    if request.method == "HEAD":
+        # not by redirect: a link that is signed for GET is refused to HEAD by most stores
+        return Response(b"", media_type=file.content_type, headers=_headers(file, file.size_bytes))
+    if wants_json(request.headers.get("accept", "")):
+        return await _link(api, file)
+    if await _mode(api) == "redirect":
+        url, _ = await _sign(api, file)
+        headers = {"Location": url, "Cache-Control": "no-store"}
+        return Response(b"", status_code=307, media_type=file.content_type, headers=headers)
+    return await _proxy(request, api, file)
+
+
+def wants_json(accept: str) -> bool:
+    """Whether Accept names application/json without */*."""
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return "application/json" in kinds and "*/*" not in kinds
+
+
+async def _mode(api: Context) -> Literal["redirect", "proxy"]:
+    settings = api.settings.s3
+    if settings.downloads != "auto":
+        return settings.downloads
+    return downloads_mode(settings, await api.store.probe())
+
+
+async def _sign(api: Context, file: Download) -> Any:
+    return await api.store.presign(
+        file.bucket,
+        file.key,
+        filename=file.filename,
+        content_type=file.content_type,
+        ttl_s=api.settings.s3.signed_url_ttl_s,
+    )
+
+
+async def _link(api: Context, file: Download) -> Response[Link]:
+    url, expires_at = await _sign(api, file)
+    link = Link(
+        url=url,
+        filename=file.filename,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        expires_at=expires_at,
+    )
+    return Response(link, headers={"Cache-Control": "no-store", "Vary": "Accept"})
+
+
+async def _proxy(request: Request[Any, Any, Any], api: Context, file: Download) -> Response[Any]:
+    """The bytes, in constant memory, with single ranges (RFC 9110, section 14)."""
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(None, status_code=304, headers={"ETag": file.etag})
+    part = _part(request, file)
+    start, end = part if part is not None else (0, file.size_bytes)
+    headers = _headers(file, end - start)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size_bytes}"
+    chunks = _chunks(api, file, start, end)
+    # the first bytes are fetched before the status is sent: after it no error can be told
+    try:
+        first = await anext(chunks, b"")
+    except ObjectMissing as error:
+        log.error("object of a row is missing", key=file.key, bucket=file.bucket)
+        raise ModelNotFound from error
+    return Stream(
+        _after(first, chunks),
+        status_code=200 if part is None else 206,
+        media_type=file.content_type,
+        headers=headers,
+    )
+
+
+def _part(request: Request[Any, Any, Any], file: Download) -> tuple[int, int] | None:
+    """The range asked for as (start, end), end excluded; None for the whole file. Raises a 416."""
+    given = request.headers.get("range")
+    if given is None or request.headers.get("if-range", file.etag) != file.etag:
+        return None
+    match = _RANGE.fullmatch(given.strip())
+    if match is None or match.groups() == ("", ""):
+        return None  # several ranges, or a unit we do not know: the whole file answers them
+    first, last = match.groups()
+    start = int(first) if first else max(file.size_bytes - int(last), 0)
+    end = min(int(last) + 1, file.size_bytes) if first and last else file.size_bytes
+    if start >= file.size_bytes or (not first and int(last) == 0):
+        raise HTTPException(
+            detail=f"The file has {file.size_bytes} bytes",
+            status_code=416,
+            headers={"Content-Range": f"bytes */{file.size_bytes}"},
+        )
+    return None if end <= start else (start, end)
+
+
+def _headers(file: Download, length: int) -> dict[str, str]:
+    return {
+        "Content-Length": str(length),
+        "Content-Disposition": content_disposition(file.filename),
+        "ETag": file.etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept",
+    }
+
+
+async def _chunks(api: Context, file: Download, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    async with aclosing(api.store.stream(file.bucket, file.key, start, end)) as stream:
+        async for chunk in stream:
+            yield chunk
+
+
+async def _after(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(chunks):
+        yield first
+        async for chunk in chunks:
+            yield chunk

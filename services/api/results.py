@@ -1,0 +1,123 @@
+"""A run's results, put together from its row and its candidates'. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from services.api.choosing import plan_of, ranked
+from shared import leaderboard
+from shared.contracts import METRICS, CandidateStatus, ForecastPoint, Notice, Plan, TaskStatus, TaskType
+
+
+class ResultPlot(Struct, kw_only=True):
+    """`data` is for drawing it oneself; `svg_url` the plot as it was drawn."""
+
+    model_name: str
+    kind: str
+    data: dict[str, Any]
+    svg_url: str
+
+
+class FeatureImportance(Struct, kw_only=True):
+    """Permutation importance on held-out rows: by how much the headline metric worsens."""
+
+    feature: str
+    mean: float
+    std: float
+
+
+class ColumnRole(Struct, kw_only=True):
+    name: str
+    role: str
+
+
+class ResultSchema(Struct, kw_only=True):
+    """What the models were trained to take and to answer; `labels` are the classes."""
+
+    task_type: TaskType
+    target: str
+    columns: list[ColumnRole]
+    labels: list[str] | UnsetType = UNSET
+    group_column: str | UnsetType = UNSET
+    time_column: str | UnsetType = UNSET
+    series_column: str | UnsetType = UNSET
+    horizon: int | UnsetType = UNSET
+    frequency: str | UnsetType = UNSET
+
+
+class Results(Struct, kw_only=True):
+    """Filled while the run goes on: before it is planned, the leaderboard is empty and `schema` null.
+
+    `leaderboard`: one object a model, best first: rank, model_name, label, algorithm, every metric of
+    the task type, cv_mean, cv_std, fit_seconds, predict_ms_per_row, size_bytes, status, reason.
+    `importance`: by model_name. `forecast`: the best model's, for time series.
+    """
+
+    task_id: uuid.UUID
+    status: TaskStatus
+    metric: str | None
+    greater_is_better: dict[str, bool]
+    leaderboard: list[dict[str, Any]]
+    plots: list[ResultPlot]
+    importance: dict[str, list[FeatureImportance]]
+    schema: ResultSchema | None
+    warnings: list[Notice]
+    forecast: list[ForecastPoint] | UnsetType = UNSET
+
+
+def compose(task_id: uuid.UUID, task: Any, candidates: Sequence[Any]) -> Results:
+    """`task`: a row of `tasks.results`; `candidates`: rows of `candidates.of_task`."""
+    plan = plan_of(task["plan"])
+    board = ranked(candidates, plan)
+    best = leaderboard.best(board)
+    outcomes = {
+        row["model_name"]: row["outcome"]
+        for row in candidates
+        if row["status"] == CandidateStatus.DONE and row["outcome"] is not None
+    }
+    ordered = [row.model_name for row in board if row.model_name in outcomes]
+    forecast = outcomes.get(best.model_name, {}).get("forecast") if best is not None else None
+    return Results(
+        task_id=task_id,
+        status=TaskStatus(task["status"]),
+        metric=plan.metric if plan else None,
+        greater_is_better=METRICS[plan.task_type] if plan else {},
+        leaderboard=[row.flat() for row in board],
+        plots=[plot for name in ordered for plot in _plots(task_id, name, outcomes[name])],
+        importance={
+            name: msgspec.convert(outcomes[name]["importance"], list[FeatureImportance])
+            for name in ordered
+            if outcomes[name].get("importance")
+        },
+        schema=_schema(plan) if plan else None,
+        warnings=msgspec.convert(task["warnings"], list[Notice]),
+        forecast=msgspec.convert(forecast, list[ForecastPoint]) if forecast else UNSET,
+    )
+
+
+def _plots(task_id: uuid.UUID, name: str, outcome: dict[str, Any]) -> list[ResultPlot]:
+    return [
+        ResultPlot(
+            model_name=name,
+            kind=plot["kind"],
+            data=plot["data"],
+            svg_url=f"/ml/plots/{task_id}/{name}/{plot['kind']}.svg",
+        )
+        for plot in outcome.get("plots", [])
+    ]
+
+
+def _schema(plan: Plan) -> ResultSchema:
+    fields = ("labels", "group_column", "time_column", "series_column", "horizon", "frequency")
+    given = {name: value for name in fields if (value := getattr(plan, name)) is not None}
+    return ResultSchema(
+        task_type=plan.task_type,
+        target=plan.target,
+        columns=[ColumnRole(name=name, role=role) for name, role in plan.roles.items()],
+        **given,
+    )

@@ -1,0 +1,266 @@
+"""Taking things home: models, the leaderboard, everything at once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+from litestar import HttpMethod, Request, Response, Router, get, route
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter, PathParameter
+
+from services.api.auth import Identity
+from services.api.choosing import choose, plan_of
+from services.api.context import Context, TaskId, parse_id
+from services.api.handover import CSV, PICKLE, ZIP, Download, hand_over
+from services.api.problems import responses
+from shared.contracts import (
+    BEST_MODEL,
+    TERMINAL,
+    Bundle,
+    BundleStatus,
+    CandidateStatus,
+    JobKind,
+    Link,
+    TaskStatus,
+)
+from shared.db import bundles, candidates, jobs, tasks
+from shared.db.pool import Connection, without_nulls
+from shared.errors import (
+    BundleFailed,
+    BundleNotFound,
+    ModelNotFound,
+    StorageUnavailable,
+    TaskNotFound,
+    TrainingNotCompleted,
+)
+from shared.queue import hint
+from shared.storage import bundle_key, model_key, report_key
+
+WAIT_S = 10.0
+LONGEST_WAIT_S = 60.0
+LOOK_EVERY_S = 0.25
+LEADERBOARD = "leaderboard.csv"
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
+
+GET_AND_HEAD = [HttpMethod.GET, HttpMethod.HEAD]
+HANDED_OVER = {
+    200: ResponseSpec(
+        Link,
+        generate_examples=False,
+        description="A link, where Accept names application/json without */*; else, where the store"
+        " cannot be reached by its clients, the file itself",
+    ),
+    206: ResponseSpec(None, generate_examples=False, description="The range asked for"),
+    307: ResponseSpec(
+        None, generate_examples=False, description="To a signed link that carries the file's name"
+    ),
+}
+
+
+async def ended(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
+    """The row of a run that is not queued or running. Raises TaskNotFound, TrainingNotCompleted."""
+    task = await tasks.results(c, user_id, task_id)
+    if task is None:
+        raise TaskNotFound
+    if TaskStatus(task["status"]) not in TERMINAL:
+        raise TrainingNotCompleted
+    return task
+
+
+@route(
+    "/download-model/{task_id:str}/{model_name:str}",
+    http_method=GET_AND_HEAD,
+    status_code=200,
+    summary="One model as a pickle",
+    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable) | HANDED_OVER,
+)
+async def download_model(
+    task_id: TaskId,
+    model_name: Annotated[str, PathParameter(description="A model's slug or label, or `best_model`")],
+    request: Request[Identity, Any, Any],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+) -> Response[Any]:
+    """The file `{slug}_{task_id}.pkl`, or `best_model_{task_id}.pkl`; open it with `joblib.load`."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        task = await ended(c, user.user_id, parsed)
+        rows = await candidates.board(c, parsed, user.user_id)
+    chosen = choose(rows, plan_of(task["plan"]), model_name)
+    stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
+    file = Download(
+        bucket=api.store.artifacts,
+        key=model_key(user.user_id, parsed, chosen.slug, chosen.attempt),
+        filename=f"{stem}_{parsed}.pkl",
+        content_type=PICKLE,
+        size_bytes=chosen.size_bytes,
+        sha256=chosen.sha256,
+    )
+    return await hand_over(request, api, file)
+
+
+@route(
+    "/download-leaderboard/{task_id:str}",
+    http_method=GET_AND_HEAD,
+    status_code=200,
+    summary="The leaderboard as CSV",
+    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable) | HANDED_OVER,
+)
+async def download_leaderboard(
+    task_id: TaskId,
+    request: Request[Identity, Any, Any],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+) -> Response[Any]:
+    """The file `leaderboard_{task_id}.csv`: every model with all its metrics, best first."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        task = await ended(c, user.user_id, parsed)
+    stored = (task["report"] or {}).get(LEADERBOARD)
+    if stored is None:  # it failed before there was anything to rank
+        raise ModelNotFound
+    file = Download(
+        bucket=api.store.artifacts,
+        key=report_key(user.user_id, parsed, task["report_attempt"], LEADERBOARD),
+        filename=f"leaderboard_{parsed}.csv",
+        content_type=CSV,
+        size_bytes=stored["size_bytes"],
+        sha256=stored["sha256"],
+    )
+    return await hand_over(request, api, file)
+
+
+@route(
+    "/download-all-models/{task_id:str}",
+    http_method=GET_AND_HEAD,
+    status_code=200,
+    summary="Everything of a run as one ZIP",
+    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, BundleFailed, StorageUnavailable)
+    | HANDED_OVER
+    | {202: ResponseSpec(Bundle, generate_examples=False, description="Still being built; see Location")},
+)
+async def download_all_models(
+    task_id: TaskId,
+    request: Request[Identity, Any, Any],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    prefer: Annotated[
+        str | None, HeaderParameter(name="Prefer", description="`wait=N`: seconds to wait, at most 60")
+    ] = None,
+) -> Response[Any]:
+    """The file `all_models_{task_id}.zip`. Where it is not built yet it is built now, and the call waits
+    a while for it; what is not ready by then is at `Location`. To a browser that is a page which turns
+    into the file by itself."""
+    parsed = parse_id(task_id, TaskNotFound)
+    bundle = await _ask(api, user.user_id, parsed)
+    if bundle["status"] == BundleStatus.BUILDING:
+        bundle = await _wait(api, user.user_id, parsed, wait_s(prefer)) or bundle
+    if bundle["status"] == BundleStatus.FAILED:
+        raise BundleFailed(bundle["error"])
+    if bundle["status"] == BundleStatus.BUILDING:
+        return _not_yet(request, parsed, bundle)
+    file = Download(
+        bucket=api.store.bundles,
+        key=bundle_key(user.user_id, parsed, bundle["attempt"]),
+        filename=f"all_models_{parsed}.zip",
+        content_type=ZIP,
+        size_bytes=bundle["size_bytes"],
+        sha256=bundle["sha256"],
+    )
+    return await hand_over(request, api, file)
+
+
+async def _ask(api: Context, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
+    life_s = api.settings.retention.bundle_ttl_s + api.settings.s3.signed_url_ttl_s
+    job_id = None
+    async with api.db.transaction(user_id) as c:
+        await ended(c, user_id, task_id)
+        rows = await candidates.board(c, task_id, user_id)
+        if not any(row["status"] == CandidateStatus.DONE for row in rows):
+            raise ModelNotFound
+        bundle = await bundles.ask(c, task_id, user_id, life_s)
+        if bundle["build"]:
+            job_id = await jobs.insert(c, JobKind.BUNDLE, task_id, user_id, attempt=bundle["attempt"])
+    if job_id is not None:
+        await hint(api.redis, [(JobKind.BUNDLE, job_id)])
+    return bundle
+
+
+async def _wait(api: Context, user_id: uuid.UUID, task_id: uuid.UUID, seconds: float) -> Any | None:
+    """The bundle once it is built or has failed, or as it is when the time is up; between the looks
+    no connection is held."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    bundle = None
+    while (left := until - loop.time()) > 0 and not api.watches.closed:
+        await asyncio.sleep(min(LOOK_EVERY_S, left))
+        async with api.db.transaction(user_id) as c:
+            bundle = await bundles.get(c, task_id, user_id)
+        if bundle is None or bundle["status"] != BundleStatus.BUILDING:
+            break
+    return bundle
+
+
+def wait_s(prefer: str | None) -> float:
+    """`Prefer: wait=N` (RFC 7240, section 4.3), or how long a call waits by itself."""
+    match = _WAIT.search(prefer or "")
+    return min(float(match.group(1)), LONGEST_WAIT_S) if match else WAIT_S
+
+
+def _not_yet(request: Request[Any, Any, Any], task_id: uuid.UUID, bundle: Any) -> Response[Any]:
+    headers = {"Location": f"/ml/bundles/{task_id}", "Retry-After": "2", "Cache-Control": "no-store"}
+    if "text/html" in request.headers.get("accept", "").lower():
+        page = _PAGE.format(percent=round(100 * bundle["progress"]))
+        return Response(page, status_code=202, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(_bundle(bundle), status_code=202, headers=headers)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta http-equiv="refresh" content="1"><title>Packing your models</title></head>
+<body><h1>Packing your models</h1>
+<p><progress max="100" value="{percent}">{percent}%</progress></p>
+<p>The download begins by itself as soon as the ZIP is ready.</p></body>
+</html>
+"""
+
+
+def _bundle(row: Any) -> Bundle:
+    fields = without_nulls(row, "size_bytes", "expires_at", "error")
+    if fields["status"] != BundleStatus.READY:  # what an earlier one had
+        fields.pop("size_bytes", None)
+    return msgspec.convert({k: v for k, v in fields.items() if k in Bundle.__struct_fields__}, Bundle)
+
+
+@get(
+    "/bundles/{task_id:str}",
+    summary="How the ZIP is getting on",
+    responses=responses(TaskNotFound, BundleNotFound),
+)
+async def get_bundle(
+    task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Response[Bundle]:
+    """404 where none was asked for, or the one there was has expired: ask for the download again."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        bundle = await bundles.get(c, parsed, user.user_id)
+        if bundle is None:
+            if await tasks.version(c, user.user_id, parsed) is None:
+                raise TaskNotFound
+            raise BundleNotFound
+    building = bundle["status"] == BundleStatus.BUILDING
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": "2"} if building else {})
+    return Response(_bundle(bundle), headers=headers)
+
+
+router = Router(
+    path="/ml",
+    route_handlers=[download_model, download_leaderboard, download_all_models, get_bundle],
+    tags=["Downloads"],
+)

@@ -1,0 +1,256 @@
+"""The registry: models that were saved, and outlive their run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import structlog
+from litestar import Request, Response, Router, delete, get, patch, post, route
+from litestar.di import NamedDependency
+from litestar.openapi.spec import Example
+from litestar.params import Body, JSONBody, QueryParameter
+
+from services.api.auth import Identity
+from services.api.choosing import choose, plan_of
+from services.api.context import Context, ModelId, parse_id
+from services.api.handover import PICKLE, Download, hand_over
+from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
+from services.api.problems import responses
+from services.api.routes.downloads import GET_AND_HEAD, HANDED_OVER, ended
+from shared.contracts import JobKind, Model, ModelPatch, ModelStats, ModelStatus, SaveRequest, TaskType, uuid7
+from shared.db import candidates, jobs, models
+from shared.errors import (
+    Conflict,
+    InvalidRequest,
+    MalformedRequest,
+    ModelNotFound,
+    StorageUnavailable,
+    TaskNotFound,
+    TrainingNotCompleted,
+    UnsupportedMedia,
+)
+from shared.queue import hint
+from shared.storage import belongs_to, safe_name
+
+log = structlog.get_logger(__name__)
+
+_SAVE = Example(
+    id="save",
+    summary="The best model of a run",
+    value={
+        "task_id": "0198c2f0-6c1e-7cc1-8d6c-0c4b3c0a9d11",
+        "model_name": "Customer Churn Predictor",
+        "description": "Random Forest model for predicting customer churn",
+        "tags": ["churn", "classification", "production"],
+    },
+)
+
+
+@post(
+    "/save",
+    status_code=202,
+    summary="Save a model of a run",
+    responses=responses(
+        MalformedRequest, UnsupportedMedia, TaskNotFound, ModelNotFound, TrainingNotCompleted, InvalidRequest
+    ),
+)
+async def save(
+    data: Annotated[SaveRequest, Body(examples=[_SAVE])],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+) -> Response[Model]:
+    """Its file is copied into the registry's own bucket; until then the model is `saving`."""
+    model_id = uuid7()
+    async with api.db.transaction(user.user_id) as c:
+        task = await ended(c, user.user_id, data.task_id)
+        plan = plan_of(task["plan"])
+        chosen = choose(await candidates.board(c, data.task_id, user.user_id), plan, data.leaderboard_model)
+        if plan is None:
+            raise ModelNotFound
+        model = await models.insert(
+            c,
+            model_id=model_id,
+            user_id=user.user_id,
+            task_id=data.task_id,
+            file_id=task["file_id"],
+            model_name=data.model_name,
+            description=data.description,
+            tags=list(dict.fromkeys(data.tags)),
+            slug=chosen.slug,
+            task_type=plan.task_type,
+        )
+        if model is None:
+            raise ModelNotFound
+        job_id = await jobs.insert(c, JobKind.SAVE, model_id, user.user_id)
+    await hint(api.redis, [(JobKind.SAVE, job_id)])
+    log.info("model saving", model_id=str(model_id), task_id=str(data.task_id), slug=chosen.slug)
+    return Response(model, headers={"Location": f"/models/{model_id}", "Retry-After": "1"})
+
+
+@get("/", summary="My saved models", responses=responses(InvalidRequest))
+async def list_models(
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    q: Annotated[
+        str | None, QueryParameter(max_length=200, description="Words of the name, description or algorithm")
+    ] = None,
+    tag: Annotated[str | None, QueryParameter(max_length=40, description="Only with this tag")] = None,
+    task_type: Annotated[TaskType | None, QueryParameter(description="Only of this task type")] = None,
+    sort: Annotated[
+        str, QueryParameter(description="What they are ordered by", schema_extra={"enum": list(models.SORTS)})
+    ] = "created_at",
+    deleted: Annotated[bool, QueryParameter(description="Those in the trash instead")] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[Model]:
+    """Newest first unless `sort` says otherwise."""
+    offset = after_offset(cursor)
+    # in a query a plus sign that is not escaped arrives as a space
+    order = f"+{sort[1:]}" if sort.startswith(" ") else sort
+    found = [(f"?{n}", "must be text without NUL") for n, v in (("q", q), ("tag", tag)) if v and "\0" in v]
+    if order not in models.SORTS:
+        found.append(("?sort", f"must be one of {', '.join(models.SORTS)}"))
+    if found:
+        raise InvalidRequest(found)
+    async with api.db.transaction(user.user_id) as c:
+        items = await models.page(
+            c,
+            user.user_id,
+            limit=limit + 1,
+            offset=offset,
+            q=q,
+            tag=tag,
+            task_type=task_type,
+            sort=order,
+            deleted=deleted,
+        )
+    more = len(items) > limit
+    return Page(items=items[:limit], next_cursor=offset_cursor(offset + limit) if more else None)
+
+
+@get("/stats", summary="My saved models in numbers", responses=responses())
+async def stats(api: NamedDependency[Context], user: NamedDependency[Identity]) -> ModelStats:
+    """Over all that are not in the trash."""
+    async with api.db.transaction(user.user_id) as c:
+        return await models.stats(c, user.user_id)
+
+
+@get("/{model_id:str}", summary="One saved model", responses=responses(ModelNotFound))
+async def get_model(
+    model_id: ModelId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Response[Model]:
+    """`status` turns from `saving` to `ready`, or to `failed`."""
+    async with api.db.transaction(user.user_id) as c:
+        model = await models.get(c, user.user_id, parse_id(model_id, ModelNotFound))
+    if model is None:
+        raise ModelNotFound
+    return Response(model, headers={"Retry-After": "1"} if model.status is ModelStatus.SAVING else {})
+
+
+@patch(
+    "/{model_id:str}",
+    summary="Rename, describe, tag",
+    responses=responses(MalformedRequest, UnsupportedMedia, ModelNotFound, InvalidRequest),
+)
+async def change_model(
+    model_id: ModelId,
+    data: JSONBody[ModelPatch],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+) -> Model:
+    """Only what the body names changes; `"description": null` takes the description away."""
+    async with api.db.transaction(user.user_id) as c:
+        model = await models.update(c, user.user_id, parse_id(model_id, ModelNotFound), data)
+    if model is None:
+        raise ModelNotFound
+    return model
+
+
+@delete("/{model_id:str}", summary="Put a model into the trash", responses=responses(ModelNotFound))
+async def delete_model(
+    model_id: ModelId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> None:
+    """It leaves the lists at once; its file goes after `TRASH_TTL_S` (30 days), until when it can be
+    restored."""
+    async with api.db.transaction(user.user_id) as c:
+        if not await models.mark_deleted(c, user.user_id, parse_id(model_id, ModelNotFound)):
+            raise ModelNotFound
+
+
+@post(
+    "/{model_id:str}/restore",
+    status_code=200,
+    summary="Take a model out of the trash",
+    responses=responses(ModelNotFound),
+)
+async def restore_model(
+    model_id: ModelId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Model:
+    """404 for one that is not in the trash (any more)."""
+    async with api.db.transaction(user.user_id) as c:
+        model = await models.restore(c, user.user_id, parse_id(model_id, ModelNotFound))
+    if model is None:
+        raise ModelNotFound
+    return model
+
+
+@route(
+    "/{model_id:str}/download",
+    http_method=GET_AND_HEAD,
+    status_code=200,
+    summary="A saved model as a pickle",
+    responses=responses(ModelNotFound, Conflict, StorageUnavailable) | HANDED_OVER,
+)
+async def download_saved_model(
+    model_id: ModelId,
+    request: Request[Identity, Any, Any],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+) -> Response[Any]:
+    """The file `{safe_model_name}.pkl`; counted in `links_issued`."""
+    parsed = parse_id(model_id, ModelNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        model = await models.get(c, user.user_id, parsed)
+        if model is None:
+            raise ModelNotFound
+        file = _file(api, user, model)
+        if request.method == "GET" and "range" not in request.headers:
+            await models.count_link(c, user.user_id, parsed)
+    return await hand_over(request, api, file)
+
+
+def _file(api: Context, user: Identity, model: Model) -> Download:
+    if model.status is ModelStatus.SAVING:
+        raise Conflict("The model is still being saved", retry_after_s=1)
+    if model.status is ModelStatus.FAILED:
+        raise Conflict("Saving the model failed; save it again")
+    if model.file_path is None or not belongs_to(user.user_id, model.file_path):
+        # the row is the user's own to write: a path is signed only where the object is theirs too
+        log.error("a saved model's path is not its owner's", model_id=str(model.id))
+        raise ModelNotFound
+    if model.file_size is None or not isinstance(model.sha256, str):
+        raise ModelNotFound
+    return Download(
+        bucket=api.store.models,
+        key=model.file_path,
+        filename=f"{safe_name(model.model_name)}.pkl",
+        content_type=PICKLE,
+        size_bytes=model.file_size,
+        sha256=model.sha256,
+    )
+
+
+router = Router(
+    path="/models",
+    route_handlers=[
+        save,
+        list_models,
+        stats,
+        get_model,
+        change_model,
+        delete_model,
+        restore_model,
+        download_saved_model,
+    ],
+    tags=["Saved models"],
+)

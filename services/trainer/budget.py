@@ -17,6 +17,10 @@ FINISHING_SHARE = 0.1
 """Of the time given, what is left for metrics, plots, writing and reading the pickle."""
 
 
+TRIAL_SHARE = 0.15
+"""Of the time left, what a second fit on a part of the rows may take."""
+
+
 class Clock:
     """Seconds since it was made, and until the soft deadline (less what finishing takes)."""
 
@@ -39,19 +43,21 @@ class Clock:
 def affordable_rows(rows: int, fits: float, clock: Clock, timed_fit: Callable[[int], float]) -> int:
     """How many of `rows` a model can be fitted on `fits` times before the deadline.
 
-    `timed_fit(n)` fits on n rows and answers the seconds. One small fit bounds the cost from above,
-    since no family here is cheaper on the first rows than on later ones; where that bound is too much, a
-    second one gives the slope. A family that grows faster than linearly is cut less than it needed.
+    `timed_fit(n)` fits on n rows and answers the seconds. One small fit, in proportion to the rows,
+    overestimates families with fixed costs (boosting); where it says that there is too little time and
+    enough to try a larger part, the two give the slope.
     """
     if rows <= PROBE_ABOVE_ROWS:
         return rows
-    small = max(FEWEST_ROWS, rows // 20)
+    small = max(FEWEST_ROWS, rows // 50)
     at_small = timed_fit(small)
     if clock.fits(fits * at_small * rows / small):
         return rows
-    large = small * 3
-    at_large = timed_fit(large)
-    per_row = max((at_large - at_small) / (large - small), 1e-9)
-    fixed = max(at_small - per_row * small, 0.0)
+    fixed, per_row = 0.0, at_small / small
+    times = min(5.0, TRIAL_SHARE * clock.left() / at_small)
+    if times >= 2:
+        large = int(small * times)
+        per_row = max((timed_fit(large) - at_small) / (large - small), 1e-9)
+        fixed = max(at_small - per_row * small, 0.0)
     room = max(clock.left(), 0.0) * (1 - FINISHING_SHARE) / fits - fixed
-    return int(np.clip(room / per_row, min(FEWEST_ROWS, rows), rows))
+    return int(np.clip(room / per_row, FEWEST_ROWS, rows))

@@ -250,16 +250,15 @@ def _date_arguments(values: pd.Series) -> dict[str, Any]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas says that it guesses; that is what is asked here
-        formats = sorted(
-            {
-                guess
-                for day_first in (False, True)
-                for word in words.head(50)
-                if (guess := pd.tseries.api.guess_datetime_format(word, dayfirst=day_first))
-            }
-        )
-        best = max([iso, *(always | {"format": guess} for guess in formats)], key=share_read)
-        if share_read(best) > WELL_READ:
+        # month first comes first, so it is what a column means that fits both orders
+        formats = [
+            pd.tseries.api.guess_datetime_format(word, dayfirst=day_first)
+            for day_first in (False, True)
+            for word in words.head(50)
+        ]
+        known_formats = dict.fromkeys(guess for guess in formats if guess)
+        best = max([iso, *(always | {"format": guess} for guess in known_formats)], key=share_read)
+        if share_read(best) >= WELL_READ:
             return best
-        mixed = always | {"format": "mixed", "dayfirst": str(best["format"]).startswith("%d")}
+        mixed = always | {"format": "mixed"}
         return mixed if share_read(mixed) > share_read(best) else best

@@ -246,10 +246,12 @@ class Ticking(budget.Clock):
     ("rows", "seconds", "expected_rows", "expected_trials"),
     [
         (20_000, 0.001, 20_000, []),
-        (100_000, 1_000.0, 100_000, [5_000]),
-        # 1 s and 10 µs a row: 9 s for three fits are 3 s each, 2 s of them for rows
-        (1_000_000, 10.0, 200_000, [50_000, 150_000]),
-        (1_000_000, 0.0, budget.FEWEST_ROWS, [50_000, 150_000]),
+        (100_000, 1_000.0, 100_000, [2_000]),
+        # 1 s and 10 µs a row: of 20 s 18 are used, 6 for each fit, 5 of them for the rows
+        (1_000_000, 20.0, 500_000, [20_000, 50_000]),
+        # no time for a second trial: 1.2 s for 20,000 rows is taken as 60 µs a row
+        (1_000_000, 8.0, 40_000, [20_000]),
+        (1_000_000, 0.0, budget.FEWEST_ROWS, [20_000]),
     ],
 )
 def test_rows_are_cut_to_what_the_time_allows(

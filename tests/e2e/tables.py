@@ -1,0 +1,102 @@
+"""Real tables out of the packages that are installed anyway, as the files a user would upload."""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn import datasets
+from statsmodels import datasets as more_datasets
+
+
+class Table(NamedTuple):
+    """A file to upload, and the frame that was written into it."""
+
+    name: str
+    content: bytes
+    frame: pd.DataFrame
+
+
+def csv_table(name: str, frame: pd.DataFrame) -> Table:
+    return Table(name, frame.to_csv(index=False).encode(), frame)
+
+
+def parquet_table(name: str, frame: pd.DataFrame) -> Table:
+    out = io.BytesIO()
+    frame.to_parquet(out, index=False)
+    return Table(name, out.getvalue(), frame)
+
+
+@functools.cache
+def wine() -> Table:
+    """178 Italian wines by 13 measurements; the cultivar is a word (Forina et al., UCI)."""
+    data = datasets.load_wine(as_frame=True)
+    frame = data.frame.rename(columns={"target": "cultivar"})
+    names = np.array(["Barolo", "Grignolino", "Barbera"])
+    return csv_table("wine.csv", frame.assign(cultivar=names[frame["cultivar"]]))
+
+
+@functools.cache
+def iris() -> Table:
+    """150 flowers, as Parquet; the species is a word (Fisher, 1936)."""
+    data = datasets.load_iris(as_frame=True)
+    frame = data.frame.rename(columns={"target": "species"})
+    return parquet_table("iris.parquet", frame.assign(species=data.target_names[frame["species"]]))
+
+
+@functools.cache
+def voters() -> Table:
+    """944 voters of 1996 (American National Election Studies) with columns of every kind.
+
+    Numbers, words, yes and no, dates, and cells that are missing; semicolons, as spreadsheets in much of
+    Europe write them. The answers are the survey's; the dates are made up, one interview a row.
+    """
+    survey = more_datasets.anes96.load_pandas().data
+    parties = ["strong Democrat", "Democrat", "leaning Democrat", "independent"]
+    parties += ["leaning Republican", "Republican", "strong Republican"]
+    schooling = ["grades 1-8", "some high school", "high school", "some college", "associate", "BA", "more"]
+    frame = pd.DataFrame(
+        {
+            "interviewed": pd.date_range("1996-09-03", periods=len(survey), freq="h").date.astype(str),
+            "age": survey["age"].astype(int),
+            "party": np.array(parties)[survey["PID"].astype(int)],
+            "schooling": np.array(schooling)[survey["educ"].astype(int) - 1],
+            "income_bracket": survey["income"].astype(int),
+            "city_population": survey["popul"],
+            "watches_news": np.where(survey["TVnews"] > 0, "yes", "no"),
+            "vote": np.where(survey["vote"] > 0, "Dole", "Clinton"),
+        }
+    )
+    frame.loc[frame.index % 9 == 0, "schooling"] = None
+    frame.loc[frame.index % 7 == 0, "city_population"] = np.nan
+    return Table("voters.csv", frame.to_csv(index=False, sep=";").encode(), frame)
+
+
+@functools.cache
+def diabetes() -> Table:
+    """442 patients; the disease's progression a year later (Efron et al., 2004)."""
+    frame = datasets.load_diabetes(as_frame=True, scaled=False).frame
+    frame["sex"] = np.where(frame["sex"] == 1, "f", "m")
+    return csv_table("diabetes.csv", frame.rename(columns={"target": "progression"}))
+
+
+@functools.cache
+def sea_temperature() -> Table:
+    """Surface temperature off Peru by month, 1990 to 2010: one series of 252 months (NOAA)."""
+    wide = more_datasets.elnino.load_pandas().data
+    long = wide.melt("YEAR", var_name="name", value_name="temperature")
+    month = pd.to_datetime(long["YEAR"].astype(int).astype(str) + "-" + long["name"], format="%Y-%b")
+    frame = pd.DataFrame({"month": month, "temperature": long["temperature"]}).sort_values("month")
+    frame = frame[frame["month"] >= "1990"]
+    return csv_table("sea.csv", frame.assign(month=frame["month"].dt.strftime("%Y-%m-%d")))
+
+
+@functools.cache
+def investment() -> Table:
+    """What eleven firms invested, by year, 1935 to 1954 (Grunfeld, 1958), shuffled."""
+    frame = more_datasets.grunfeld.load_pandas().data[["firm", "year", "invest"]]
+    frame = frame.assign(year=frame["year"].astype(int))
+    return csv_table("investment.csv", frame.sample(frac=1, random_state=0))

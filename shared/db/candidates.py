@@ -38,6 +38,7 @@ async def insert_all(
         SELECT m.id, $1, $2, m.position, m.slug, m.label, m.algorithm
         FROM unnest($3::uuid[], $4::int[], $5::text[], $6::text[], $7::text[])
             AS m (id, position, slug, label, algorithm)
+        ORDER BY m.position
         ON CONFLICT (task_id, model_name) DO NOTHING
         RETURNING id
         """,

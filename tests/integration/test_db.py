@@ -214,6 +214,16 @@ async def test_claims_are_exclusive_fenced_and_taken_over(
         assert not await jobs.holds(c, second)
 
 
+async def test_candidates_are_fitted_in_the_order_of_the_plan(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await add_task(api_db, user_id, await add_file(api_db, user_id))
+    ids = await plan_task(worker_db, user_id, task_id)
+    async with worker_db.transaction() as c:
+        claimed = [(await jobs.claim(c, [JobKind.FIT], "w", 60)).subject_id for _ in ids]
+    assert claimed == ids
+
+
 async def test_two_claims_at_once_take_two_jobs(
     api_db: Database, worker_db: Database, user_id: uuid.UUID
 ) -> None:

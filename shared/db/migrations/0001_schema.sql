@@ -162,7 +162,8 @@ CREATE TABLE trainyard.jobs (
         CHECK (kind IN ('profile', 'plan', 'fit', 'finish', 'bundle', 'save', 'purge')),
     subject_id uuid NOT NULL,
     user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    -- not now(): the jobs of one transaction keep the order in which they were asked for
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     run_after timestamptz NOT NULL DEFAULT now(),
     sent_at timestamptz,
     attempt integer NOT NULL DEFAULT 0,

@@ -1,0 +1,61 @@
+"""`python -m deploy.token EMAIL`: a user's token for a stack that has no sign-in of its own (compose).
+
+Signed with AUTH_JWT_SECRET from the environment or from .env, of the shape that Supabase's tokens have.
+For trying out and for scripts: real users get theirs from the identity provider.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import jwt
+
+HOURS = 12.0
+
+
+def user_token(secret: str, email: str, *, hours: float = HOURS) -> str:
+    """HS256; the same address is always the same user."""
+    now = int(time.time())
+    return jwt.encode(
+        {
+            "sub": str(uuid.uuid5(uuid.NAMESPACE_URL, f"mailto:{email.lower()}")),
+            "aud": "authenticated",
+            "role": "authenticated",
+            "email": email,
+            "iat": now,
+            "exp": now + int(hours * 3600),
+        },
+        secret,
+        algorithm="HS256",
+    )
+
+
+def secret_from(env_file: Path) -> str:
+    """AUTH_JWT_SECRET of the environment, else of the file; empty where neither has it."""
+    if secret := os.environ.get("AUTH_JWT_SECRET", ""):
+        return secret
+    lines = env_file.read_text().splitlines() if env_file.exists() else []
+    return next((line.partition("=")[2] for line in lines if line.startswith("AUTH_JWT_SECRET=")), "")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="A user's token, signed with AUTH_JWT_SECRET")
+    parser.add_argument("email", nargs="?", default="demo@example.org")
+    parser.add_argument("--env-file", type=Path, default=Path(".env"))
+    parser.add_argument("--hours", type=float, default=HOURS)
+    arguments = parser.parse_args()
+    secret = secret_from(arguments.env_file)
+    if not secret:
+        print(f"no AUTH_JWT_SECRET in the environment or in {arguments.env_file}: `make env`", file=sys.stderr)
+        return 2
+    print(user_token(secret, arguments.email, hours=arguments.hours))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

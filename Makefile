@@ -28,7 +28,7 @@ up: setup ## Run everything on this machine until Ctrl-C (PORT=, DATA_DIR=)
 	@$(VENV)/python -m deploy.local $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
 
 env: ## Write .env with random secrets, for docker compose
-	@$(or $(PYTHON),python3) deploy/env.py
+	@$(or $(PYTHON),python3) -I deploy/env.py
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some)
 	@sh deploy/setup.sh dev

@@ -1,4 +1,4 @@
-"""`.venv/bin/python deploy/install.py GROUP`: install requirements/GROUP.txt, hashes checked.
+"""`.venv/bin/python -I deploy/install.py GROUP`: install requirements/GROUP.txt, hashes checked.
 
 Runs before anything is installed, so the standard library has to do. What was installed is noted by
 the lock file's digest: an unchanged lock costs nothing.

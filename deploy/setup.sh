@@ -35,4 +35,5 @@ if ! is_recent .venv/bin/python || [ ! -e .venv/bin/pip ]; then
     rm -rf .venv
     "$python" -m venv .venv || { rm -rf .venv; exit 1; }
 fi
-exec .venv/bin/python deploy/install.py "$group"
+# -I: nothing in deploy/ may stand in for a module of the standard library.
+exec .venv/bin/python -I deploy/install.py "$group"

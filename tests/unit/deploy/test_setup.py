@@ -17,7 +17,7 @@ WITHOUT_ENSUREPIP = 'case "$2" in *ensurepip*) exit 1;; *print*) echo 3.12;; esa
 RECORDS = (
     'case "$1" in --version) echo Python 3.13.1;;'
     ' -m) mkdir -p .venv/bin; cp "$0" .venv/bin/python; touch .venv/bin/pip;;'
-    ' deploy/install.py) echo "installing $2";; esac'
+    ' -I) echo "installing $3";; esac'
 )
 
 

@@ -37,21 +37,21 @@ def profile(path: Path, progress: Progress | None = None) -> Profile:
     last of dates in mixed formats; a warning says where that was so.
     """
     tell = progress or (lambda share, message: None)
-    names = table.column_names(path)
+    count = len(table.column_names(path))
     rows = 0
     columns: list[ColumnProfile] = []
     warnings: list[Notice] = []
     row_hash = np.zeros(0, dtype=np.uint64)
     twins: dict[bytes, str] = {}
-    for i, name in enumerate(names):
-        column = survey(table.load(path, [name])[name])
+    for i, values in enumerate(table.each_column(path), 1):
+        column = survey(values)
         rows = column.rows
         columns.append(_described(column))
         warnings += [*column.warnings, *_warnings(column)]
         hashes = _hashes(column)[:COMPARED_ROWS]
         row_hash = hashes if not len(row_hash) else row_hash * _GOLDEN + hashes
         warnings += _twin(column, hashes, twins)
-        tell((i + 1) / len(names), f"looking at column {i + 1} of {len(names)}")
+        tell(i / count, f"looking at column {i} of {count}")
     warnings += _copied_rows(row_hash, columns, rows)
     target, task_type, reason = suggest(columns, rows, path)
     return Profile(
@@ -176,7 +176,7 @@ def _twin(column: Column, hashes: np.ndarray, seen: dict[bytes, str]) -> list[No
 def _copied_rows(row_hash: np.ndarray, columns: list[ColumnProfile], rows: int) -> list[Notice]:
     copies = len(row_hash) - len(np.unique(row_hash))
     # so many pairs would be alike if the columns were drawn independently and evenly
-    by_chance = len(row_hash) ** 2 / 2 / math.prod(max(1, min(c.distinct, 10**6)) for c in columns)
+    by_chance = len(row_hash) ** 2 / 2 / math.prod(float(max(1, c.distinct)) for c in columns)
     if copies < 2 or copies < 10 * by_chance:
         return []
     first = int(np.flatnonzero(pd.Series(row_hash).duplicated())[0])

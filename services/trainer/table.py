@@ -7,8 +7,8 @@ predict on a frame that the user reads in that way: dates stay text, integers in
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +61,27 @@ def load(out: Path, columns: list[str] | None = None) -> pd.DataFrame:
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=chosen))
         frame = reader.read_all().to_pandas()
     for name in frame.select_dtypes(object).columns:
-        column = frame[name]
-        if column.isna().any():
-            frame[name] = column.where(column.notna(), np.nan)
+        frame[name] = _missing_as_nan(frame[name])
     return frame
+
+
+def each_column(out: Path) -> Iterator[pd.Series]:
+    """The decoded table's columns one after another, as `load` has them: memory for one at a time."""
+    with pa.memory_map(str(out), "r") as source:
+        mapped = pa.ipc.open_file(source).read_all()  # the file's own pages, nothing is copied yet
+        for name, column in zip(mapped.schema.names, mapped.columns, strict=True):
+            yield _missing_as_nan(column.to_pandas().rename(name))
 
 
 def column_names(out: Path) -> list[str]:
     """The decoded table's columns, without reading it."""
     with pa.memory_map(str(out), "r") as source:
         return list(pa.ipc.open_file(source).schema.names)
+
+
+def _missing_as_nan(values: pd.Series) -> pd.Series:
+    """Arrow has None where `read_csv` has NaN."""
+    return values.where(values.notna(), np.nan) if values.dtype == object and values.hasnans else values
 
 
 def _decode_parquet(source: Path, out: Path, tell: Progress) -> tuple[int, int]:
@@ -82,15 +93,14 @@ def _decode_parquet(source: Path, out: Path, tell: Progress) -> tuple[int, int]:
                 raise TableUnreadable("the table has columns but no rows")
             declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
             _within_limit(declared)
-            _copy(file, schema, rows, out, tell)
-            return rows, len(schema)
-    except (pa.ArrowException, OSError) as error:
+            return _copy(file, schema, rows, out, tell), len(schema)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the upload's
             raise
         raise TableUnreadable(f"the Parquet file is cut short or damaged: {_short(error)}") from error
 
 
-def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: Progress) -> None:
+def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: Progress) -> int:
     done, written = 0, 0
     with pa.ipc.new_file(str(out), schema) as writer:
         for batch in file.iter_batches(
@@ -98,20 +108,21 @@ def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: P
         ):
             arrays = [batch.column(field.name).cast(field.type) for field in schema]
             cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
             writer.write_batch(cast)
             done, written = done + len(batch), written + cast.nbytes
             _within_limit(written)
-            tell(done / rows, "reading the table")
+            tell(min(1.0, done / rows), "reading the table")
+    if done != rows:
+        raise TableUnreadable(f"the Parquet file is damaged: it promises {rows:,} rows and holds {done:,}")
+    return done
 
 
 def _readable_schema(file: pq.ParquetFile) -> pa.Schema:
     """The columns in types that pandas has plain columns for. Raises TableUnreadable naming the others."""
     fields = list(file.schema_arrow)
-    pandas = json.loads((file.schema_arrow.metadata or {}).get(b"pandas", b"{}"))
-    unnamed_index = [
-        n for n in pandas.get("index_columns", []) if re.fullmatch(r"__index_level_\d+__", str(n))
-    ]
-    fields = [field for field in fields if field.name not in unnamed_index]
+    # what pandas writes for an index without a name, and takes out of the columns again
+    fields = [field for field in fields if not re.fullmatch(r"__index_level_\d+__", field.name)]
     if not fields:
         raise TableUnreadable("the Parquet file has no columns")
     check_names([field.name for field in fields], "schema")

@@ -235,3 +235,18 @@ def test_dates_of_parquet_are_dates(tmp_path: Path) -> None:
     made = profile(tmp_path / "table.arrow")
     assert [c.role for c in made.columns] == ["datetime", "datetime"]
     assert str(made.columns[1].max).startswith("2024-01-09")
+
+
+def test_a_wide_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(30, 400)), columns=[f"c{i}" for i in range(400)])
+    made = profiled(pd.concat([frame, frame.iloc[:3]]), tmp_path)
+    assert len(made.columns) == 400
+    assert [notice.code for notice in made.warnings] == ["duplicate-rows"]
+
+
+def test_tells_how_far_it_is(tmp_path: Path) -> None:
+    profiled(load_iris(as_frame=True).frame, tmp_path)
+    told: list[float] = []
+    profile(tmp_path / "table.arrow", lambda share, _: told.append(share))
+    assert told == [0.2, 0.4, 0.6, 0.8, 1.0]

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from services.trainer import table, text_scan, text_table
@@ -88,6 +90,30 @@ def test_damage_inside_a_parquet_file_is_the_files_fault(tmp_path: Path) -> None
     broken = whole[:200] + b"\xff" * 400 + whole[600:]
     with pytest.raises(TableUnreadable, match="cut short or damaged"):
         decoded(broken, tmp_path)
+
+
+def test_text_in_parquet_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    content = parquet(pa.table({"a": ["abcdefgh"]})).replace(b"abcdefgh", b"abc\xffefgh")
+    with pytest.raises(TableUnreadable, match="UTF8"):
+        decoded(content, tmp_path)
+
+
+def test_what_pandas_notes_in_a_parquet_file_may_be_broken(tmp_path: Path) -> None:
+    plain = pa.table({"a": [1, 2]})
+    for noted in (b"{", b"[]", b"\xf5"):
+        assert decoded(parquet(plain.replace_schema_metadata({b"pandas": noted})), tmp_path)[
+            "a"
+        ].tolist() == [1, 2]
+
+
+@given(content=st.binary(max_size=300) | st.text('ab1,;\t"\n\r é\u2028', max_size=60).map(str.encode))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anything_is_a_table_or_says_why_not(content: bytes, tmp_path: Path) -> None:
+    try:
+        frame = decoded(content, tmp_path)
+    except TableUnreadable:  # any other exception is a fault of the reader
+        return
+    assert len(frame)
 
 
 def test_a_name_does_not_make_a_parquet_file(tmp_path: Path) -> None:

@@ -26,6 +26,10 @@ COMPRESSION = ("zlib", 1)
 EXAMPLE_ROWS = 1_000
 """An example forecasts no more rows than this, with a shorter horizon where there are many series."""
 
+PROBED_SERIES = 5
+"""Fitted first where there are many, to tell how long all of them will take."""
+PROBE_ABOVE_SERIES = 20
+
 _PACKAGES = {
     "statsforecast": ["statsforecast", "utilsforecast", "coreforecast", "statsmodels", "scipy"],
     "mlforecast": ["mlforecast", "utilsforecast", "coreforecast", "lightgbm", "scikit-learn", "scipy"],
@@ -111,6 +115,8 @@ def _run(candidate: Candidate, clock: Clock, scratch: Path, progress: Progress) 
     train, held = _split(candidate.long, columns, horizon)
     notices: list[Notice] = []
 
+    progress(0.02, "Trying a part of the series")
+    _refuse_too_slow(candidate, train, clock)
     # first, because its time tells how many backtests there is time for
     progress(0.05, "Fitting on the training part")
     started = time.perf_counter()
@@ -221,15 +227,15 @@ def _backtest(
 ) -> list[dict[str, float | None]]:
     """Every metric of each backtest there was time for, the latest window first.
 
-    A window is the `horizon` steps before the next one, forecast from all that came before it.
+    A window is the `horizon` steps before the next one, forecast from all that came before it. The first is
+    always done, or the model could not be ranked; where time is short, on some of the series.
     """
     planned = max(1, int(candidate.plan.details.get("windows", 1)))
     to_follow = 1.2 * fit_seconds * candidate.plan.refit
     scores: list[dict[str, float | None]] = []
     spent: list[float] = []
-    before = train
+    before = _affordable_series(candidate, train, clock, fit_seconds, notices)
     for number in range(planned):
-        # the first one is always done: without it the model could not be ranked
         if spent and not clock.fits(float(np.mean(spent)) + to_follow):
             notices.append(_windows_skipped(number, planned))
             break
@@ -241,6 +247,52 @@ def _backtest(
         spent.append(time.perf_counter() - started)
         scores.append(candidate.metrics(candidate.against(predicted, window), before))
     return scores
+
+
+def _refuse_too_slow(candidate: Candidate, train: pd.DataFrame, clock: Clock) -> None:
+    """Raise CannotTrain where a single fit of all series would take more time than there is.
+
+    A model for each series takes as long as there are series; LightGBM is one model for all.
+    """
+    series_column = candidate.columns.id
+    count = int(train[series_column].nunique())
+    if candidate.model_name == "lightgbm" or count <= PROBE_ABOVE_SERIES:
+        return
+    started = time.perf_counter()
+    candidate.fitted(_some_series(train, series_column, PROBED_SERIES), intervals=False)
+    expected = (time.perf_counter() - started) * count / PROBED_SERIES
+    if expected > clock.left():
+        raise CannotTrain(
+            f"fitting this model on {count:,} series would take about {expected:,.0f} s, and "
+            f"{max(clock.left(), 0):,.0f} s are left for it; a larger time_budget_s would do"
+        )
+
+
+def _affordable_series(
+    candidate: Candidate, train: pd.DataFrame, clock: Clock, fit_seconds: float, notices: list[Notice]
+) -> pd.DataFrame:
+    """All series where one backtest of them is affordable, else as many of them as are."""
+    series_column = candidate.columns.id
+    count = int(train[series_column].nunique())
+    if count <= PROBE_ABOVE_SERIES or clock.fits(fit_seconds):
+        return train
+    share = max(clock.left(), 0.0) * 0.8 / fit_seconds
+    chosen = max(PROBED_SERIES, int(count * share))
+    notices.append(
+        Notice(
+            code="validation-shortened",
+            message=f"Backtested on {chosen:,} of {count:,} series: there was no time for more.",
+            action="The series were taken evenly; held-out metrics are over all of them.",
+            evidence=f"{chosen} of {count}",
+        )
+    )
+    return _some_series(train, series_column, chosen)
+
+
+def _some_series(long: pd.DataFrame, series_column: str, count: int) -> pd.DataFrame:
+    names = long[series_column].unique()
+    chosen = names[np.linspace(0, len(names) - 1, min(count, len(names))).astype(int)]
+    return long[long[series_column].isin(chosen)]
 
 
 def _averages(scores: list[dict[str, float | None]]) -> dict[str, float | None]:

@@ -72,6 +72,7 @@ def describe(
     rows, notices = _read(frame, names, series_column)
     alias = series_times.frequency(rows[names.time], rows["code"].to_numpy())
     _refuse_short(rows, names)
+    _refuse_constant(rows, names)
     if alias is None:
         raise InvalidRequest([("/time_column", _uneven(rows, names))])
     placed = series_times.place(rows[names.time], rows["code"].to_numpy(), alias)
@@ -211,11 +212,6 @@ def _read(
         known = known.astype({names.time: "int64"})
     known = known.sort_values(["code", names.time], kind="stable").reset_index(drop=True)
     _refuse_twice(known, names, series_column)
-    if (known.groupby("code")[names.target].nunique() < 2).all():
-        value = known[names.target].iloc[0]
-        raise InvalidRequest(
-            [("/target", f"column {names.target!r} never changes (it is {value:g} everywhere)")]
-        )
     return known, notices
 
 
@@ -270,6 +266,14 @@ def _refuse_short(rows: pd.DataFrame, names: Columns) -> None:
     raise CannotTrain(f"a series needs at least {need} rows with a known {names.target!r}: {said}{more}")
 
 
+def _refuse_constant(rows: pd.DataFrame, names: Columns) -> None:
+    if (rows.groupby("code")[names.target].nunique() >= 2).any():
+        return
+    values = rows[names.target].unique()
+    same = f"it is {values[0]:g} everywhere" if len(values) == 1 else "within any of the series"
+    raise InvalidRequest([("/target", f"column {names.target!r} never changes ({same})")])
+
+
 # --- what is said -------------------------------------------------------------------------------
 
 
@@ -304,10 +308,10 @@ def _too_far(horizon: int, limit: int, lengths: pd.Series, series_column: str | 
 
 
 def _uneven(rows: pd.DataFrame, names: Columns) -> str:
-    steps = rows.groupby("code")[names.time].diff().dropna()
+    apart = series_times.extremes(rows[names.time], rows["code"].to_numpy())
     return (
-        f"column {names.time!r}: the times have no common step (neighbours lie between {steps.min()} and "
-        f"{steps.max()} apart); give one row a day, week, month … for each series"
+        f"column {names.time!r}: the times have no common step (neighbours lie between {apart} apart); "
+        "give one row a day, week, month … for each series"
     )
 
 

@@ -30,8 +30,15 @@ _SPELLINGS: list[tuple[re.Pattern[str], Callable[[re.Match[str]], str]]] = [
     (re.compile(r"^(\d{4})\s*[Mm](0?[1-9]|1[0-2])$"), lambda m: f"{m[1]}-{int(m[2]):02d}-01"),
 ]
 """Spellings that pandas does not read: "2024-Q3", "Q3 2024", "2024M07"."""
-_MONTH_FORMATS = ("%b-%y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y", "%m/%Y", "%m-%Y", "%d-%b-%y")
-"""Formats that pandas reads without being able to say which they are, and then a hundred times slower."""
+_FORMATS = ["%b-%y", "%b-%Y", "%b %Y", "%B %Y", "%B-%Y", "%m/%Y", "%m-%Y", "%d-%b-%y"]
+_FORMATS += [
+    f"{first}{mark}{second}{mark}%y{hour}"
+    for first, second in (("%m", "%d"), ("%d", "%m"))
+    for mark in "/.-"
+    for hour in ("", " %H:%M", " %H:%M:%S")
+]
+"""What pandas cannot name: it would guess row by row, "03/04/20" with the month and "23/04/20" with the day
+first, and take a hundred times as long."""
 _ISO_WEEK = re.compile(r"^\d{4}-?W\d{2}$")
 
 _UNIX = {10: "s", 13: "ms", 16: "us", 19: "ns"}
@@ -67,14 +74,20 @@ def _read(column: pd.Series, series: np.ndarray) -> Reading:
     if isinstance(column.dtype, pd.PeriodDtype):
         column = column.dt.start_time
     if pd.api.types.is_datetime64_any_dtype(column):
-        return Reading(_utc(column), [], [])
-    numbers = pd.to_numeric(column, errors="coerce") if not pd.api.types.is_bool_dtype(column) else None
-    if numbers is not None and numbers.notna().sum() > 0.5 * column.notna().sum():
+        times = _utc(column)
+        return Reading(times, _unreadable(column, times), [])
+    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        return _nothing(column)
+    numbers = pd.to_numeric(column, errors="coerce")
+    if numbers.notna().sum() > 0.5 * column.notna().sum():
         return _read_numbers(column, numbers)
     return _read_text(column, series)
 
 
 def _utc(times: pd.Series) -> pd.Series:
+    """In nanoseconds, which pandas' offsets count in: years 1678 to 2261, NaT outside of them."""
+    years = times.dt.year
+    times = times.where(years.between(1678, 2261))
     if times.dt.tz is None:
         return times.astype("datetime64[ns]")
     wall = times.dt.tz_localize(None)
@@ -87,6 +100,11 @@ def _utc(times: pd.Series) -> pd.Series:
 def _unreadable(column: pd.Series, read: pd.Series) -> list[tuple[int, object]]:
     bad = column[column.notna() & read.isna()]
     return [(int(position), value) for position, value in bad.items()]
+
+
+def _nothing(column: pd.Series) -> Reading:
+    times = pd.Series(pd.NaT, index=column.index)
+    return Reading(times, _unreadable(column, times), [])
 
 
 def _read_numbers(column: pd.Series, numbers: pd.Series) -> Reading:
@@ -131,8 +149,7 @@ def _read_text(column: pd.Series, series: np.ndarray) -> Reading:
     zoned = bool((wall.dropna() != text.dropna()).any())
     best, rival = _formats(wall.dropna())
     if best is None:
-        nothing = pd.Series(pd.NaT, index=column.index)
-        return Reading(nothing, _unreadable(column, nothing), [])
+        return _nothing(column)
     times = pd.to_datetime(wall, errors="coerce", format=best)
     notices: list[Notice] = []
     if rival is not None:
@@ -153,13 +170,13 @@ def _formats(text: pd.Series) -> tuple[str | None, str | None]:
         for word in sample.iloc[:50]
         if (guess := pd.tseries.api.guess_datetime_format(word, dayfirst=day_first))
     ]
-    candidates = list(dict.fromkeys(["ISO8601", *guesses, *_MONTH_FORMATS, "mixed"]))
+    candidates = list(dict.fromkeys(["ISO8601", *guesses, *_FORMATS, "mixed"]))
     read = {f: pd.to_datetime(sample, errors="coerce", format=f, utc=True) for f in candidates}
     known = {f: int(times.notna().sum()) for f, times in read.items()}
     best = max(candidates, key=lambda f: known[f])
     if known[best] < 0.5 * max(1, len(sample)):
         return None, None
-    rivals = [f for f in guesses if known[f] == known[best] and not read[f].equals(read[best])]
+    rivals = [f for f in candidates[1:-1] if known[f] == known[best] and not read[f].equals(read[best])]
     ambiguous = best not in ("ISO8601", "mixed") and rivals
     return best, rivals[0] if ambiguous else None
 
@@ -194,6 +211,14 @@ def _steps(values: pd.Series, series: np.ndarray) -> np.ndarray:
     sorted_values, sorted_series = values.to_numpy()[order], series[order]
     steps = np.diff(sorted_values)
     return steps[(np.diff(sorted_series) == 0) & (steps > 0)]
+
+
+def extremes(times: pd.Series, series: np.ndarray) -> str:
+    """The least and the largest step between neighbours, for a message."""
+    steps = _steps(times.astype("int64"), series)
+    dated = pd.api.types.is_datetime64_any_dtype(times)
+    least, largest = (pd.Timedelta(int(n)) if dated else int(n) for n in (steps.min(), steps.max()))
+    return f"{least} and {largest}"
 
 
 def frequency(times: pd.Series, series: np.ndarray) -> str | None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,6 +155,31 @@ def test_whole_numbers_are_steps_or_dates(numbers: list[float], frequency: str, 
     assert plan.frequency == frequency
     assert series.prepare(frame, plan)["when"].iloc[0] == first
     assert ("time-format" in [w.code for w in plan.warnings]) == (not isinstance(first, int))
+
+
+def test_two_digit_years_are_read_in_one_way_throughout() -> None:
+    days = pd.date_range("2020-01-01", periods=40)
+    for written in ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d/%m/%y %H:%M"):
+        frame = table(days.strftime(written))
+        plan = plan_for(frame, "when", "value", None)
+        assert (plan.frequency, plan.warnings) == ("D", [])
+        assert list(series.prepare(frame, plan)["when"]) == list(days)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [True, False] * 15,
+        list(pd.to_timedelta(range(30), "h")),
+        np.array(["3000-01-01"], dtype="datetime64[us]") + np.arange(30).astype("timedelta64[D]"),
+        [f"{year}-01-01" for year in range(1500, 1530)],
+        [10**25 + i for i in range(30)],
+        [*range(29), math.inf],
+    ],
+)
+def test_what_is_no_time_or_out_of_range_is_named(times: object) -> None:
+    with pytest.raises(InvalidRequest, match=r"column 'when': .* in line .* cannot be read as a time"):
+        described(table(times))
 
 
 def test_numbers_that_are_no_steps_are_named() -> None:

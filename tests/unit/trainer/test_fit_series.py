@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from statsforecast.utils import AirPassengersDF
+from statsmodels.datasets import co2, macrodata, sunspots
+
+from services.trainer import fit_series, series
+from services.trainer.budget import Clock
+from services.trainer.candidates import time_series
+from services.trainer.outcome import MODEL_FILE, FitOutcome
+from shared.contracts import METRICS, MODELS, UNSET, Notice, Plan, TaskType
+from shared.errors import CannotTrain
+
+SLUGS = list(MODELS[TaskType.TIME_SERIES])
+
+
+def air() -> pd.DataFrame:
+    """144 months, with dates as text, as they are uploaded."""
+    return pd.DataFrame({"month": AirPassengersDF["ds"].astype(str), "passengers": AirPassengersDF["y"]})
+
+
+def macro() -> pd.DataFrame:
+    """Quarters of three series, one that starts late, one that ends early, one with a gap."""
+    data = macrodata.load_pandas().data
+    wide = pd.DataFrame({"q": [f"{int(y)}Q{int(q)}" for y, q in zip(data.year, data.quarter, strict=True)]})
+    long = wide.assign(cpi=data.cpi, gdp=data.realgdp, unemp=data.unemp).melt("q", var_name="what")
+    late = (long["what"] == "unemp") & (long["q"] < "1985")
+    early = (long["what"] == "gdp") & (long["q"] >= "2008")
+    gap = (long["what"] == "cpi") & (long["q"] == "2009Q1")
+    return long[~(late | early | gap)].sample(frac=1, random_state=0)
+
+
+def plan_for(
+    frame: pd.DataFrame,
+    time: str,
+    target: str,
+    by: str | None = None,
+    horizon: int | None = None,
+    **more: object,
+) -> Plan:
+    facts = series.describe(frame, time, by, target, horizon)
+    chosen = {
+        "task_type": TaskType.TIME_SERIES,
+        "target": target,
+        "metric": "mase",
+        "roles": {},
+        "models": SLUGS,
+        "rows": len(frame),
+        "test_size": 0.2,
+        "cv_folds": 5,
+        "seed": 0,
+        "refit": True,
+        "split_digest": facts.split_digest,
+        "deadline_s": 60,
+        "time_column": time,
+        "series_column": by,
+        "horizon": facts.horizon,
+        "frequency": facts.frequency,
+        "season_length": facts.season_length,
+        "warnings": facts.warnings,
+        "details": {"windows": facts.windows},
+    }
+    return Plan(**(chosen | more))
+
+
+def fitted(
+    frame: pd.DataFrame, plan: Plan, model_name: str, folder: Path, *, seconds: float = 100
+) -> FitOutcome:
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with pa.OSFile(str(folder / "table.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    said: list[float] = []
+    outcome = fit_series.fit(
+        folder / "table.arrow", plan, model_name, folder, seconds, 1, lambda done, _: said.append(done)
+    )
+    assert said == sorted(said) and said[0] == 0 and said[-1] == 1
+    # what the trainer reads back is what the child wrote
+    return msgspec.json.decode(msgspec.json.encode(outcome), type=FitOutcome)
+
+
+@pytest.fixture(scope="module")
+def passengers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[FitOutcome, Path]]:
+    folder = tmp_path_factory.mktemp("air")
+    frame = air()
+    plan = plan_for(frame, "month", "passengers")
+    return {slug: (fitted(frame, plan, slug, folder / slug), folder / slug) for slug in SLUGS}
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_every_model_is_scored_and_forecasts(
+    slug: str, passengers: dict[str, tuple[FitOutcome, Path]]
+) -> None:
+    outcome, _ = passengers[slug]
+    assert list(outcome.metrics) == list(METRICS[TaskType.TIME_SERIES])
+    assert all(value is not None and math.isfinite(value) for value in outcome.metrics.values())
+    assert outcome.cv_mean is not None and outcome.cv_std is not None
+    assert (outcome.details["windows"], outcome.details["refit"]) == (3, True)
+    assert outcome.fit_seconds > 0 and outcome.predict_ms_per_row > 0
+    assert outcome.warnings == []
+
+    times = [f"{t:%Y-%m-%d}T00:00:00Z" for t in pd.date_range("1961-01-31", periods=14, freq="ME")]
+    assert [point.time for point in outcome.forecast] == times
+    for point in outcome.forecast:
+        assert point.series is UNSET
+        assert point.lower_95 < point.lower_80 < point.mean < point.upper_80 < point.upper_95
+        assert 300 < point.mean < 800
+
+    (plot,) = outcome.plots
+    assert (plot.model_name, plot.kind) == (slug, "forecast")
+    assert plot.svg.lstrip().startswith(("<?xml", "<svg"))
+    assert plot.data["actual"] == AirPassengersDF["y"].tolist()[-14:]
+    assert set(plot.data["bands"]) == {"80", "95"}
+    for requirement in outcome.packages:
+        name, version = requirement.split("==")
+        assert metadata.version(name) == version
+
+
+def test_the_models_are_ahead_of_the_seasonal_naive(passengers: dict[str, tuple[FitOutcome, Path]]) -> None:
+    baseline = passengers["seasonal_naive"][0].cv_mean
+    assert baseline is not None
+    for slug in SLUGS[1:]:
+        score = passengers[slug][0].cv_mean
+        assert score is not None and score < baseline
+
+
+def test_pickles_open_elsewhere_without_our_code(
+    passengers: dict[str, tuple[FitOutcome, Path]], tmp_path: Path
+) -> None:
+    program = """
+import json, sys, joblib
+answers = {}
+for path in sys.argv[1:]:
+    model = joblib.load(path)
+    predicted = model.predict(h=14)
+    predicted["month"] = predicted["month"].map(lambda t: t.isoformat() + "Z")
+    answers[path] = predicted.to_dict("records")
+assert not [name for name in sys.modules if name.split(".")[0] in ("services", "shared")]
+print(json.dumps(answers))
+"""
+    paths = {slug: str(folder / MODEL_FILE) for slug, (_, folder) in passengers.items()}
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "ignore", "-c", program, *paths.values()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    for slug, (outcome, _) in passengers.items():
+        assert outcome.example.rows == [{"h": 14}]
+        assert answers[paths[slug]] == outcome.example.predictions
+        column = outcome.details["output_column"]
+        assert list(outcome.example.predictions[0]) == ["unique_id", "month", column]
+        # the forecast in the results is the pickle's own
+        assert [row[column] for row in outcome.example.predictions] == [p.mean for p in outcome.forecast]
+
+
+@pytest.mark.parametrize("slug", ["auto_ets", "lightgbm"])
+def test_held_out_steps_are_not_seen_by_what_is_scored(slug: str, tmp_path: Path) -> None:
+    frame = air()
+    plan = plan_for(frame, "month", "passengers", refit=False)
+    changed = frame.copy()
+    changed.loc[130:, "passengers"] = 1e6 + np.arange(14.0)
+    one, other = (fitted(f, plan, slug, tmp_path / str(n)) for n, f in enumerate((frame, changed)))
+    assert one.cv_mean == other.cv_mean
+    assert one.example.predictions == other.example.predictions
+    assert one.metrics["mae"] != other.metrics["mae"]
+    # without a refit the pickle forecasts the held-out steps, the results those after the table's end
+    assert one.example.predictions[0]["month"] == "1959-11-30T00:00:00Z"
+    assert one.forecast[0].time == "1961-01-31T00:00:00Z" and len(one.forecast) == 14
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_several_series_of_other_ends_with_gaps(slug: str, tmp_path: Path) -> None:
+    frame = macro()
+    plan = plan_for(frame, "q", "value", "what", horizon=4)
+    outcome = fitted(frame, plan, slug, tmp_path)
+    assert outcome.cv_mean is not None
+    assert all(value is not None for value in outcome.metrics.values())
+    starts = {str(p.series): p.time for p in reversed(outcome.forecast)}
+    assert starts == {
+        "cpi": "2009-10-01T00:00:00Z",
+        "gdp": "2008-01-01T00:00:00Z",
+        "unemp": "2009-10-01T00:00:00Z",
+    }
+    assert len(outcome.forecast) == len(outcome.example.predictions) == 12
+    # the longest series is shown; the gap in what was held out is left open
+    assert outcome.plots[0].data["series"] == "cpi"
+    assert [value is None for value in outcome.plots[0].data["actual"]] == [False, True, False, False]
+
+
+def test_steps_counted_by_year_stay_numbers(tmp_path: Path) -> None:
+    frame = sunspots.load_pandas().data
+    outcome = fitted(frame, plan_for(frame, "YEAR", "SUNACTIVITY"), "lightgbm", tmp_path)
+    assert [point.time for point in outcome.forecast] == ["2009", "2010"]
+    assert outcome.details["windows"] == 6
+
+
+def test_a_long_season_goes_through_loess(tmp_path: Path) -> None:
+    data = co2.load_pandas().data.iloc[:600]
+    frame = pd.DataFrame({"date": data.index.astype(str), "ppm": data["co2"].to_numpy()})
+    plan = plan_for(frame, "date", "ppm", horizon=8)
+    ets = fitted(frame, plan, "auto_ets", tmp_path / "ets")
+    naive = fitted(frame, plan, "seasonal_naive", tmp_path / "naive")
+    assert ets.details["season_length"] == 52 and ets.details["settings"].startswith("MSTL")
+    assert ets.cv_mean is not None and naive.cv_mean is not None and ets.cv_mean < naive.cv_mean
+
+
+def test_no_time_left_means_one_window_and_no_refit(tmp_path: Path) -> None:
+    frame = air()
+    outcome = fitted(frame, plan_for(frame, "month", "passengers"), "auto_ets", tmp_path, seconds=0)
+    assert [(w.code, w.evidence) for w in outcome.warnings] == [
+        ("validation-shortened", "1 of 3"),
+        ("refit-skipped", UNSET),
+    ]
+    assert outcome.cv_mean is not None and outcome.cv_std == 0
+    assert outcome.details["refit"] is False
+    assert outcome.forecast[0].time == "1961-01-31T00:00:00Z"
+
+
+def many(count: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "t": np.tile(np.arange(40), count),
+            "y": rng.normal(10, 1, 40 * count),
+            "id": np.repeat(np.arange(count), 40),
+        }
+    )
+
+
+def test_too_many_series_for_the_time_are_refused_before_they_are_fitted(tmp_path: Path) -> None:
+    frame = many(30)
+    with pytest.raises(CannotTrain, match=r"on 30 series would take about .* s, and 0 s are left"):
+        fitted(frame, plan_for(frame, "t", "y", "id"), "auto_ets", tmp_path, seconds=0)
+
+
+def test_short_of_time_some_of_many_series_are_backtested(tmp_path: Path) -> None:
+    frame = many(30)
+    plan = plan_for(frame, "t", "y", "id")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with pa.OSFile(str(tmp_path / "t"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    candidate = fit_series._candidate(tmp_path / "t", plan, "seasonal_naive", 1)
+    train, _ = fit_series._split(candidate.long, candidate.columns, candidate.horizon)
+    notices: list[Notice] = []
+    # a fit of all of them takes 200 s of the 100 there are: 0.8 of the half of them
+    chosen = fit_series._affordable_series(candidate, train, Clock(100), 200.0, notices)
+    assert (chosen["id"].nunique(), [w.evidence for w in notices]) == (11, ["11 of 30"])
+    assert chosen.groupby("id").size().eq(40 - candidate.horizon).all()
+
+
+def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": np.arange(40), "y": np.tile([1.0, 2, 3, 4], 10)})
+    plan = plan_for(frame, "t", "y", season_length=4)
+    with pytest.raises(CannotTrain, match="could not be fitted: no model able to be fitted"):
+        fitted(frame, plan, "auto_ces", tmp_path)
+
+
+def test_a_series_that_a_model_cannot_take_gets_a_stand_in(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    odd = pd.DataFrame({"t": np.arange(40), "y": np.tile([1.0, 2, 3, 4], 10), "id": "odd"})
+    well = pd.DataFrame({"t": np.arange(40), "y": rng.normal(10, 1, 40), "id": "well"})
+    frame = pd.concat([odd, well])
+    outcome = fitted(frame, plan_for(frame, "t", "y", "id", season_length=4), "auto_ces", tmp_path)
+    assert [(w.code, w.evidence) for w in outcome.warnings] == [("series-replaced", "'odd'")]
+    assert [p.mean for p in outcome.forecast if p.series == "odd"][:2] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("slug", ["auto_ets", "lightgbm"])
+def test_columns_may_be_called_what_the_libraries_use(slug: str, tmp_path: Path) -> None:
+    own = time_series.output(time_series.build(slug, _situation("a", "b", "c")))
+    frame = air().set_axis(["month", "mean"], axis=1).assign(**{own: 7})
+    plan = plan_for(frame, "month", "mean", own, horizon=3)
+    outcome = fitted(frame, plan, slug, tmp_path)
+    assert list(outcome.example.predictions[0]) == [own, "month", f"{own}_forecast"]
+    assert outcome.forecast[0].series == "7"
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_shortest_series_allowed_is_fitted(slug: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"year": np.arange(2000, 2010), "y": rng.normal(10, 1, 10)})
+    outcome = fitted(frame, plan_for(frame, "year", "y"), slug, tmp_path)
+    assert outcome.cv_mean is not None
+    assert [point.time for point in outcome.forecast] == ["2010"]
+
+
+def _situation(series_column: str, time: str, target: str) -> time_series.Situation:
+    return time_series.Situation(
+        columns=series.Columns(id=series_column, time=time, target=target),
+        frequency="MS",
+        season_length=12,
+        horizon=3,
+        series=1,
+        shortest=100,
+        rows=100,
+        seed=0,
+        threads=1,
+    )
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(CannotTrain, match="no time_series model is called 'prophet'"):
+        time_series.build("prophet", _situation("a", "b", "c"))
+
+
+def test_forks_of_a_warmed_up_process_can_use_threads() -> None:
+    """Fits are forked from a process that has run `warm_up`; a pool of threads left there would hang them."""
+    program = """
+import os
+import numpy as np, pandas as pd
+from services.trainer.candidates import time_series
+from services.trainer.series import Columns
+time_series.warm_up()
+pid = os.fork()
+if pid == 0:
+    columns = Columns(id="id", time="t", target="y")
+    times = pd.date_range("1990-01-01", periods=100, freq="MS")
+    long = pd.DataFrame({"id": "a", "t": times, "y": np.sin(np.arange(100.0))})
+    given = time_series.Situation(columns=columns, frequency="MS", season_length=12, horizon=3, series=1,
+                                  shortest=100, rows=100, seed=0, threads=2)
+    for slug in ("lightgbm", "auto_ets"):
+        model = time_series.fit(time_series.build(slug, given), long, given)
+        time_series.forecast(model, 3, columns, intervals=True)
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert done.stdout.strip() == "0", done.stderr

@@ -7,9 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable
 
 import msgspec
+import stamina
 from arq.connections import ArqRedis
 
 from shared.db.pool import Database, open_database
+from shared.errors import TrainyardError
 from shared.queue import open_queue
 from shared.settings import S3, Postgres, Redis
 from shared.storage import Store, open_store
@@ -51,4 +53,16 @@ async def open_resources(
         open_queue(redis, patient=patient) as queue,
         open_store(s3) as store,
     ):
-        yield Resources(db, queue, store)
+        learning = asyncio.create_task(_learn(store))
+        try:
+            yield Resources(db, queue, store)
+        finally:
+            learning.cancel()
+            await asyncio.gather(learning, return_exceptions=True)
+
+
+async def _learn(store: Store) -> None:
+    """Find out what the store can do as soon as it answers, before anyone waits for it."""
+    async for attempt in stamina.retry_context(on=TrainyardError, attempts=None, timeout=None, wait_max=30.0):
+        with attempt:
+            await store.probe()

@@ -24,7 +24,7 @@ from shared.contracts import JobKind
 from shared.db import jobs
 from shared.db.jobs import Job
 from shared.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable, TrainyardError
-from shared.metrics import GAVE_UP, JOBS, RUNNING, TAKEOVERS
+from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
 from shared.queue import QUEUES, decode, encode, send
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
@@ -188,6 +188,7 @@ class Slots:
             try:
                 await self._send_waiting()
                 await self._end_exhausted()
+                await self._measure()
                 if also is not None:
                     await also()
             except (DatabaseUnavailable, StorageUnavailable) as error:
@@ -205,6 +206,13 @@ class Slots:
             kind = JobKind(row["kind"])
             if kind in QUEUES:
                 await send(self.redis, kind, f"{row['id']}:{row['attempt']}")
+
+    async def _measure(self) -> None:
+        async with self.db.connection() as c:
+            rows = {row["kind"]: row for row in await jobs.backlog(c)}
+        for kind in JobKind:
+            QUEUE_DEPTH.labels(kind).set(rows[kind]["waiting"] if kind in rows else 0)
+            QUEUE_AGE.labels(kind).set(rows[kind]["oldest_s"] if kind in rows else 0)
 
     async def _end_exhausted(self) -> None:
         async with self.db.transaction() as c:

@@ -1,4 +1,5 @@
-"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, uploads cut short."""
+"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, uploads cut
+short, and objects without a row."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import asyncio
 
 import structlog
 
+from services.packager.orphans import remove_orphans
 from shared.db import bundles, models
 from shared.resources import Resources
 from shared.settings import Retention
@@ -14,7 +16,8 @@ from shared.storage import belongs_to, bundle_key
 log = structlog.get_logger(__name__)
 
 EVERY_S = 30.0
-UPLOADS_EVERY_S = 3600.0
+REST_EVERY_S = 3600.0
+"""What walks whole buckets is done more rarely."""
 
 
 class Sweep:
@@ -24,7 +27,7 @@ class Sweep:
         self.db = resources.db
         self.store = resources.store
         self.retention = retention
-        self._next = self._next_uploads = 0.0
+        self._next = self._next_rest = 0.0
 
     async def __call__(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -33,10 +36,11 @@ class Sweep:
         self._next = now + EVERY_S
         await self.expire_bundles()
         await self.empty_trash()
-        if now >= self._next_uploads:
-            self._next_uploads = now + UPLOADS_EVERY_S
+        if now >= self._next_rest:
+            self._next_rest = now + REST_EVERY_S
             for bucket in (self.store.datasets, self.store.bundles, self.store.models):
                 await self.store.abort_stale_uploads(bucket, self.retention.orphan_ttl_s)
+            await remove_orphans(self.db, self.store, self.retention.orphan_ttl_s)
 
     async def expire_bundles(self) -> int:
         """ZIPs whose time is over leave the store; they are built again when asked for."""

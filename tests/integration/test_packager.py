@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.packager.jobs import PackagerJobs
+from services.packager.orphans import remove_orphans
 from services.packager.sweep import Sweep
 from shared.contracts import JobKind, TaskStatus, TaskType, uuid7
 from shared.db import bundles, candidates, files, jobs, models, tasks
@@ -155,7 +156,7 @@ async def test_a_member_that_is_not_what_was_stored_fails_the_bundle(
     await store.put_bytes(store.artifacts, key, other, content_type="application/octet-stream")
     await ask_bundle(api_db, task_id, user_id)
     job = await asked(api_db, resources.db, JobKind.BUNDLE, task_id, user_id)
-    with pytest.raises(Exception, match="random_forest|best_model|digest|hold") as raised:
+    with pytest.raises(Exception, match="does not hold") as raised:
         await packager.bundle(job)
     await packager.bundle_given_up(job, raised.value)
     assert (await bundle_row(api_db, task_id, user_id))["status"] == "failed"
@@ -320,3 +321,30 @@ async def test_the_sweep_removes_expired_bundles_and_old_trash(
     assert await keys(resources, resources.store.models, f"{user_id}/") == []
     async with resources.db.connection() as c:
         assert await c.fetchval("SELECT count(*) FROM public.trained_models") == 0
+
+
+async def test_objects_without_a_row_go_and_all_others_stay(
+    resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await finished_run(resources, api_db, user_id)
+    model_id = await saved(api_db, task_id, user_id, "kept")
+    await packager.save(await asked(api_db, resources.db, JobKind.SAVE, model_id, user_id))
+    store = resources.store
+    lost = [
+        (store.datasets, dataset_key(user_id, uuid7())),
+        (store.artifacts, model_key(user_id, uuid7(), "mlp", 1)),
+        (store.bundles, bundle_key(user_id, uuid7(), 1)),
+        (store.models, f"{user_id}/lost_20260101T000000000000Z.pkl"),
+    ]
+    for bucket, key in lost:
+        await store.put_bytes(bucket, key, b"x", content_type="application/octet-stream")
+    buckets = (store.datasets, store.artifacts, store.bundles, store.models)
+    before = {bucket: await keys(resources, bucket, f"{user_id}/") for bucket in buckets}
+    assert await remove_orphans(resources.db, store, older_than_s=3600) == 0
+    await remove_orphans(resources.db, store, older_than_s=-60)
+    after = {bucket: await keys(resources, bucket, f"{user_id}/") for bucket in buckets}
+    assert after == {
+        bucket: [key for key in found if (bucket, key) not in lost] for bucket, found in before.items()
+    }
+    assert len(after[store.artifacts]) > 0
+    assert len(after[store.models]) == 1

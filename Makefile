@@ -1,6 +1,7 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up env test lint format lock clean
+# exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
 
@@ -21,11 +22,11 @@ setup: ## Make .venv and install what running needs (Python 3.11 or later, no co
 	@sh deploy/setup.sh local
 
 demo: setup ## Train on a real table and take everything home: models, leaderboard, ZIP
-	@$(VENV)/python -m deploy.demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(PORT),--port $(PORT)) \
+	@exec $(VENV)/python -m deploy.demo $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(if $(PORT),--port $(PORT)) \
 	    $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target "$(TARGET)") $(if $(TASK),--task $(TASK)) $(ARGS)
 
 up: setup ## Run everything on this machine until Ctrl-C (PORT=, DATA_DIR=)
-	@$(VENV)/python -m deploy.local $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
+	@exec $(VENV)/python -m deploy.local $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
 
 env: ## Write .env with random secrets, for docker compose
 	@$(or $(PYTHON),python3) -I deploy/env.py

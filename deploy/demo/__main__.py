@@ -91,6 +91,9 @@ def demo(options: argparse.Namespace, console: Console) -> None:
     for given, answer in predictions:
         console.print(f"  {given} → {answer}", highlight=False, markup=False, soft_wrap=True)
     summary(console, steps, [*fetched.values(), saved], time.monotonic() - begun)
+    if options.url is None:
+        kept = options.data_dir.absolute()
+        console.print(f"The run and the saved model stay in {kept}; make up serves them", soft_wrap=True)
 
 
 def train(client: Client, table: DemoTable, options: argparse.Namespace, steps: Steps) -> dict[str, Any]:

@@ -10,13 +10,24 @@ import sys
 import zipfile
 from pathlib import Path
 
-from deploy import holder
+from deploy import holder, ports
 
 
 def test_the_demo_takes_everything_home(tmp_path: Path) -> None:
     data, output = tmp_path / "data", tmp_path / "output"
+    free = str(ports.free(1)[0])
     demo = subprocess.run(
-        [sys.executable, "-m", "deploy.demo", "--data-dir", str(data), "--output", str(output)],
+        [
+            sys.executable,
+            "-m",
+            "deploy.demo",
+            "--port",
+            free,
+            "--data-dir",
+            str(data),
+            "--output",
+            str(output),
+        ],
         env={"PATH": os.environ["PATH"]},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -52,7 +63,7 @@ def test_a_target_that_is_not_there_ends_the_demo_plainly(tmp_path: Path) -> Non
     table = tmp_path / "table.csv"
     table.write_text("a,b\n" + "1,2\n" * 50)
     data, output = str(tmp_path / "data"), str(tmp_path / "output")
-    own = ["--data", str(table), "--target", "price"]
+    own = ["--port", str(ports.free(1)[0]), "--data", str(table), "--target", "price"]
     demo = subprocess.run(
         [sys.executable, "-m", "deploy.demo", "--data-dir", data, "--output", output, *own],
         env={"PATH": os.environ["PATH"]},

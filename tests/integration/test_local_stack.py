@@ -90,6 +90,11 @@ def local_stack(
         stack.ended()
 
 
+def some_port() -> tuple[str, str]:
+    """Not the usual one, which other stacks on this machine may be about to take."""
+    return "--port", str(ports.free(1)[0])
+
+
 def health(url: str) -> dict[str, str]:
     return dict(httpx.get(f"{url}/health/ready", timeout=10).json())
 
@@ -125,7 +130,7 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
 
 
 def test_whatever_dies_comes_back(tmp_path: Path) -> None:
-    with local_stack(tmp_path) as stack:
+    with local_stack(tmp_path, *some_port()) as stack:
         url = stack.url()
         before = stack.children()
         for name, pid in before.items():
@@ -136,8 +141,25 @@ def test_whatever_dies_comes_back(tmp_path: Path) -> None:
         assert stack.ended() == 0
 
 
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    with local_stack(tmp_path, *some_port()) as stack:
+        stack.url()
+        everything = stack.everything()
+        for name in ("api", "postgres"):
+            os.kill(stack.children()[name], signal.SIGSTOP)  # neither will end when asked
+        stack.process.send_signal(signal.SIGINT)
+        stack.line_with("Stopping")
+        while stack.process.poll() is None:
+            stack.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                stack.process.wait(0.3)
+        assert stack.ended() == 0
+        stack.line_with("Killing what is left")
+        assert [process for process in everything if not wait_gone(process, timeout_s=1)] == []
+
+
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path)
+    stack = LocalStack(tmp_path, *some_port())
     url = stack.url()
     login = httpx.post(f"{url}/auth/dev-login", json={"email": "ann@example.com"}).json()
     everything = stack.everything()
@@ -153,7 +175,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(tmp_path:
 
 def test_servers_that_are_given_are_used(tmp_path: Path, servers: Mapping[str, str]) -> None:
     given = {k: v for k, v in servers.items() if k not in ("API_DATABASE_URL", "WORKER_DATABASE_URL")}
-    with local_stack(tmp_path, "--no-dev-login", environ=given) as stack:
+    with local_stack(tmp_path, "--no-dev-login", *some_port(), environ=given) as stack:
         url = stack.url()
         assert {health(url)[part] for part in ("postgres", "redis", "storage")} == {"ok"}
         assert stack.children().keys() == {"api", "trainer", "packager"}

@@ -112,6 +112,13 @@ def test_what_pip_cannot_install_is_said_and_tried_again(
         assert "No matching distribution found for no-such-package==1.0" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("target", ["up", "demo"])
+def test_a_signal_to_make_reaches_the_program(target: str) -> None:
+    printed = ["make", "--dry-run", target, "DATA_DIR=a folder"]
+    done = subprocess.run(printed, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "\nexec .venv/bin/python -m deploy." in done.stdout, "no shell stands in between"
+
+
 def test_the_make_targets_are_listed() -> None:
     environ = {"PATH": os.environ["PATH"]}
     listed = subprocess.run(

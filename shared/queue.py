@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -79,12 +79,42 @@ async def send(redis: ArqRedis, kind: JobKind, message_id: str) -> None:
     await redis.enqueue_job(str(kind), _job_id=f"{kind}:{message_id}", _queue_name=QUEUES[kind])
 
 
+def wake_channel(queue: str) -> str:
+    return f"{queue}:wake"
+
+
+async def wake(redis: ArqRedis, kinds: Iterable[JobKind]) -> None:
+    """Tell every worker of these kinds to look at its queue now rather than at its next poll."""
+    for queue in {QUEUES[kind] for kind in kinds}:
+        await redis.publish(wake_channel(queue), b"")
+
+
+async def listen(redis: ArqRedis, channel: str, heard: Callable[[bytes], None]) -> None:
+    """Call `heard` with every message on `channel`, for ever; a connection that breaks is made anew.
+
+    What is published meanwhile is lost: whoever listens must look for itself now and then.
+    """
+    while True:
+        try:
+            async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                await subscription.subscribe(channel)
+                while True:
+                    message = await subscription.get_message(timeout=5.0)
+                    if message is not None:
+                        heard(message["data"])
+        except (RedisError, OSError) as error:
+            log.warning("not listening", channel=channel, reason=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(1.0)
+
+
 async def hint(redis: ArqRedis, jobs: Iterable[tuple[JobKind, object]]) -> bool:
     """Wake the workers for jobs just committed. Never raises: what is not sent, the sweep sends."""
     try:
         async with asyncio.timeout(SEND_S):
-            for kind, job_id in jobs:
-                await send(redis, kind, str(job_id))
+            sent = [(kind, str(job_id)) for kind, job_id in jobs]
+            for kind, job_id in sent:
+                await send(redis, kind, job_id)
+            await wake(redis, {kind for kind, _ in sent})
         return True
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("message left to the sweep", reason=f"{type(error).__name__}: {error}")

@@ -75,8 +75,8 @@ class Worker(Settings, frozen=True, kw_only=True):
     """How long work stays with a worker that no longer answers; renewed every third of it."""
     drain_s: float = 20.0
     """How long SIGTERM waits for running work before handing it over; below the stop grace period."""
-    poll_delay_s: float = 0.05
-    """arq's poll: its default of 0.5 s costs a quarter of a second at every step."""
+    poll_delay_s: float = 0.5
+    """How often a worker looks at its queue although nobody woke it."""
     sweep_every_s: float = 1.0
 
 

@@ -8,6 +8,7 @@ own transaction), given up with a reason, retried later, or handed over to anoth
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -25,7 +26,7 @@ from shared.db import jobs
 from shared.db.jobs import Job
 from shared.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable, TrainyardError
 from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
-from shared.queue import QUEUES, decode, encode, send
+from shared.queue import QUEUES, decode, encode, listen, send, wake, wake_channel
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
 
@@ -206,6 +207,7 @@ class Slots:
             kind = JobKind(row["kind"])
             if kind in QUEUES:
                 await send(self.redis, kind, f"{row['id']}:{row['attempt']}")
+        await wake(self.redis, {JobKind(row["kind"]) for row in waiting})
 
     async def _measure(self) -> None:
         async with self.db.connection() as c:
@@ -243,6 +245,7 @@ class Worker(arq.worker.Worker):
             **kwargs,
         )
         self.slots = slots
+        self.woken = asyncio.Event()
         # arq derives its lock from the longest timeout: a killed worker's message would wait that long
         self.in_progress_timeout_s = slots.settings.lease_s
 
@@ -250,12 +253,22 @@ class Worker(arq.worker.Worker):
         self.slots.draining = True
         super().handle_sig_wait_for_completion(signum)
 
-    async def _poll_iteration(self) -> None:
-        await super()._poll_iteration()
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # a client library swallowed it on the way: without this the drain would never end
-            raise asyncio.CancelledError
+    async def main(self) -> None:
+        """Look at the queue when woken, and every `poll_delay_s` in case a wake-up was lost."""
+        self.ctx["redis"] = self.pool
+        while True:
+            self.woken.clear()
+            await self._poll_iteration()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # a client library swallowed it on the way: without this the drain would never end
+                raise asyncio.CancelledError
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.poll_delay_s):
+                    await self.woken.wait()
+
+    async def be_woken(self) -> None:
+        await listen(self.pool, wake_channel(self.queue_name), lambda _: self.woken.set())
 
     async def renew_locks(self) -> None:
         """Keep arq's own locks on the messages that are being worked on."""
@@ -274,7 +287,8 @@ async def run_worker(
     worker = Worker(slots, queue=queue, max_jobs=max_jobs)
     log.info("worker started", owner=slots.owner, kinds=slots.kinds, slots=max_jobs)
     beside = [
-        asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.renew_locks())
+        asyncio.create_task(work)
+        for work in (slots.heartbeat(), slots.sweep(also), worker.renew_locks(), worker.be_woken())
     ]
     try:
         await worker.async_run()

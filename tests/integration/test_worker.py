@@ -24,7 +24,7 @@ from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Worker, load
 from shared.worker import Handler, Slots, run_worker
 
-QUICK = Worker(lease_s=3, sweep_every_s=0.1, drain_s=2, poll_delay_s=0.02)
+QUICK = Worker(lease_s=3, sweep_every_s=0.1, drain_s=2)
 
 
 class Recorder:

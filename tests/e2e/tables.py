@@ -84,14 +84,15 @@ def diabetes() -> Table:
 
 
 @functools.cache
-def sea_temperature() -> Table:
-    """Surface temperature off Peru by month, 1990 to 2010: one series of 252 months (NOAA)."""
-    wide = more_datasets.elnino.load_pandas().data
-    long = wide.melt("YEAR", var_name="name", value_name="temperature")
-    month = pd.to_datetime(long["YEAR"].astype(int).astype(str) + "-" + long["name"], format="%Y-%b")
-    frame = pd.DataFrame({"month": month, "temperature": long["temperature"]}).sort_values("month")
-    frame = frame[frame["month"] >= "1990"]
-    return csv_table("sea.csv", frame.assign(month=frame["month"].dt.strftime("%Y-%m-%d")))
+def carbon_dioxide() -> Table:
+    """Carbon dioxide over Mauna Loa by month, 1958 to 1978, in parts per million (NOAA).
+
+    A season and a trend, and a few months that nobody measured.
+    """
+    weekly = more_datasets.co2.load_pandas().data["co2"]
+    monthly = weekly.resample("MS").mean().round(2)[:"1978"]
+    frame = pd.DataFrame({"month": monthly.index.strftime("%Y-%m-%d"), "ppm": monthly.to_numpy()})
+    return csv_table("carbon_dioxide.csv", frame)
 
 
 @functools.cache

@@ -1,0 +1,78 @@
+"""One whole stack a session, people who use it, and runs that several tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("tests.e2e.checks", "tests.e2e.person")  # they are told of as in a test
+
+from tests.e2e import stack as stacks
+from tests.e2e import tables
+from tests.e2e.person import Person
+from tests.e2e.stack import Stack
+
+BUDGET_S = 90
+"""Above what the runs take on a slow machine: here every model is wanted, not what a budget leaves."""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stacks.running(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def ann(stack: Stack) -> Iterator[Person]:
+    """Who owns the runs below."""
+    person = Person(stack.url, "ann@example.com")
+    yield person
+    person.close()
+
+
+@pytest.fixture(scope="session")
+def wine_run(ann: Person) -> dict[str, Any]:
+    """Every classifier on a table of numbers, the labels being words."""
+    return ann.run(tables.wine(), "cultivar", time_budget_s=BUDGET_S)
+
+
+@pytest.fixture(scope="session")
+def voters_run(ann: Person) -> dict[str, Any]:
+    """Some classifiers, one of each library, on columns of every kind."""
+    models = ["logistic_regression", "random_forest", "xgboost", "lightgbm"]
+    return ann.run(tables.voters(), "vote", models=models, time_budget_s=BUDGET_S)
+
+
+@pytest.fixture(scope="session")
+def diabetes_run(ann: Person) -> dict[str, Any]:
+    """Every regressor."""
+    return ann.run(tables.diabetes(), "progression", time_budget_s=BUDGET_S)
+
+
+@pytest.fixture(scope="session")
+def series_run(ann: Person) -> dict[str, Any]:
+    """Every forecaster on one monthly series."""
+    return ann.run(
+        tables.carbon_dioxide(),
+        "ppm",
+        task_type="time_series",
+        time_column="month",
+        horizon=12,
+        time_budget_s=BUDGET_S,
+    )
+
+
+@pytest.fixture(scope="session")
+def panel_run(ann: Person) -> dict[str, Any]:
+    """Some forecasters on eleven yearly series."""
+    return ann.run(
+        tables.investment(),
+        "invest",
+        time_column="year",
+        series_column="firm",
+        models=["seasonal_naive", "auto_ets", "lightgbm"],
+        horizon=3,
+        time_budget_s=BUDGET_S,
+    )

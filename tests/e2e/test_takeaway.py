@@ -1,0 +1,130 @@
+"""What is taken home works there: in an environment that has a run's requirements and nothing of ours."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import checks
+from tests.e2e.person import Person
+
+Environments = Callable[[Path], Path]
+
+LOAD_ALL = """
+import json, sys
+import joblib, pandas
+
+folder, example = sys.argv[1], json.load(open(sys.argv[1] + "/example.json"))
+rows = example["rows"]
+answers = {}
+for slug in ["best_model", example["model"], *example["other_models"]]:
+    model = joblib.load(f"{folder}/{slug}.pkl")
+    if "h" in rows[0]:
+        answered = model.predict(h=rows[0]["h"])
+        as_text = {c: answered[c].astype(str) for c in answered if answered[c].dtype.kind not in "iuf"}
+        answers[slug] = answered.assign(**as_text).to_dict("records")
+    else:
+        answers[slug] = pandas.Series(model.predict(pandas.DataFrame(rows))).tolist()
+ours = [name for name in sys.modules if name.partition(".")[0] in ("services", "shared", "deploy")]
+json.dump({"answers": answers, "ours": ours}, open("answers.json", "w"))
+"""
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As in a new terminal: nothing of this process's Python settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environments]:
+    """requirements.txt → the Python of a new environment that has just that; one for equal files."""
+    folder = tmp_path_factory.mktemp("environments")
+    made: dict[str, Path] = {}
+
+    def environment(requirements: Path) -> Path:
+        lines = [line.partition("  #")[0] for line in requirements.read_text().splitlines()]
+        wanted = "\n".join(line for line in lines if line and not line.startswith("#"))
+        if wanted not in made:
+            home = folder / str(len(made))
+            # without a pip of its own, which takes longer than the rest: ours installs into it
+            made_it = run(sys.executable, "-m", "venv", "--without-pip", home, cwd=folder)
+            assert made_it.returncode == 0, made_it.stderr
+            python = home / "bin" / "python"
+            pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-compile"]
+            installed = run(*pip, "-r", requirements, cwd=folder)
+            assert installed.returncode == 0, installed.stderr
+            made[wanted] = python
+        return made[wanted]
+
+    yield environment
+    shutil.rmtree(folder)  # some hundred megabytes
+
+
+@pytest.mark.parametrize("name", ["voters_run", "diabetes_run", "series_run", "panel_run"])
+def test_models_predict_at_home_what_they_did_here(
+    ann: Person, environments: Environments, request: pytest.FixtureRequest, tmp_path: Path, name: str
+) -> None:
+    task: dict[str, Any] = request.getfixturevalue(name)
+    archive = ann.fetch(f"/ml/download-all-models/{task['task_id']}").into(tmp_path)
+    unpacked = checks.unpack(archive, tmp_path / "unpacked")
+    example = json.loads((unpacked / "example.json").read_text())
+    assert example["predictions"]
+    assert set(example["other_models"]) | {example["model"]} == {c["model_name"] for c in task["candidates"]}
+    python = environments(unpacked / "requirements.txt")
+
+    predicted = run(python, "predict.py", "example.json", cwd=unpacked)
+    assert predicted.returncode == 0, predicted.stderr
+    assert "matches the recorded predictions" in predicted.stderr
+    assert near(json.loads(predicted.stdout), example["predictions"])
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    loaded = run(python, "-I", "-c", LOAD_ALL, unpacked, cwd=elsewhere)
+    assert loaded.returncode == 0, loaded.stderr
+    found = json.loads((elsewhere / "answers.json").read_text())
+    assert found["ours"] == []
+    for slug, answers in found["answers"].items():
+        recorded = example["other_models"].get(slug, example["predictions"])
+        assert near(answers, recorded), slug
+
+
+def test_a_pickle_that_was_changed_is_not_opened(
+    ann: Person, environments: Environments, voters_run: dict[str, Any], tmp_path: Path
+) -> None:
+    archive = ann.fetch(f"/ml/download-all-models/{voters_run['task_id']}").into(tmp_path)
+    unpacked = checks.unpack(archive, tmp_path / "unpacked")
+    with (unpacked / "best_model.pkl").open("ab") as model:
+        model.write(b"!")
+    predicted = run(environments(unpacked / "requirements.txt"), "predict.py", "example.json", cwd=unpacked)
+    assert predicted.returncode == 2
+    assert "best_model.pkl is not the file that SHA256SUMS lists" in predicted.stderr
+
+
+def near(answered: Any, recorded: Any) -> bool:
+    """Equal, floats as near as another order of adding them up leaves them, times to the same instant."""
+    if isinstance(recorded, dict):
+        return answered.keys() == recorded.keys() and all(near(answered[k], recorded[k]) for k in recorded)
+    if isinstance(recorded, list):
+        return len(answered) == len(recorded) and all(map(near, answered, recorded))
+    if isinstance(recorded, float):
+        return bool(answered == pytest.approx(recorded, rel=1e-5, abs=1e-8))
+    return str(answered) == str(recorded) or instant(answered) == instant(recorded) is not None
+
+
+def instant(value: Any) -> dt.datetime | None:
+    """A time without a zone is UTC; None for what is no time."""
+    try:
+        parsed = dt.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=dt.UTC)

@@ -30,18 +30,18 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         context = self._litestar.state.get("context")
         if context is not None:
-            context.watches.close_soon()
+            context.watches.stop_soon()
         super().handle_exit(sig, frame)
 
 
 def main() -> int:
     try:
         settings = load_settings(os.environ)
-        configure(settings.logging, service="api")
         app = create_app(settings)
     except ConfigurationError as error:
         print(f"trainyard api: {error.detail}", file=sys.stderr)
         return WRONG_CONFIGURATION
+    configure(settings.logging, service="api")
     config = uvicorn.Config(
         app,
         host=settings.api.host,

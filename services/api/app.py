@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from litestar import Litestar, Router
+from litestar import Litestar
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 
-from services.api import tokens
-from services.api.auth import PUBLIC, Authenticate
+from services.api import openapi, tokens
+from services.api.auth import Authenticate
 from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.long_poll import Watches
@@ -20,8 +17,6 @@ from services.api.observe import observe
 from services.api.problems import HANDLERS
 from services.api.routes import auth, downloads, files, models, results, system, train
 from shared.resources import open_resources
-
-VERSION = "0.1.0"
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -52,7 +47,7 @@ def create_app(settings: Settings) -> Litestar:
             try:
                 yield
             finally:
-                watches.close()
+                await watches.stop()
 
     app = Litestar(
         route_handlers=[
@@ -73,34 +68,8 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         logging_config=None,
-        openapi_config=_openapi(),
+        openapi_config=openapi.config(),
     )
+    openapi.correct(app.openapi_schema)
     app.asgi_handler = observe(app.asgi_handler)
     return app
-
-
-def _openapi() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="Trainyard",
-        version=VERSION,
-        description=(
-            "A table goes in, a leaderboard of trained models comes out, and every one of them can be"
-            " taken home.\n\nEvery error is `application/problem+json` (RFC 9457); `type` is a stable"
-            " slug, and `errors` names every fault of a body by JSON pointer, or of the query as `?name`."
-        ),
-        openapi_router=Router(path="/schema", route_handlers=[], opt={PUBLIC: True}, include_in_schema=False),
-        render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        use_handler_docstrings=True,
-        security=[{"bearer": []}, {"session": []}],
-        components=Components(
-            security_schemes={
-                "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT"),
-                "session": SecurityScheme(
-                    type="apiKey",
-                    name="trainyard_session",
-                    security_scheme_in="cookie",
-                    description="Set by POST /auth/session; for GET only",
-                ),
-            }
-        ),
-    )

@@ -52,7 +52,7 @@ STATUS: dict[type[TrainyardError], int] = {
     ObjectMissing: 404,
     ObjectExists: 409,
 }
-"""Every domain error; a test fails where one is missing."""
+"""Every domain error that has a slug of its own; a test fails where one is missing."""
 
 _OWN_WORDS = {400, 401, 403, 404, 409, 413, 415, 422, 503}
 """Statuses whose error says something its reader can act on; others say only that we failed."""
@@ -75,9 +75,13 @@ def title(error: type[TrainyardError]) -> str:
     return (error.__doc__ or "").strip().split("\n")[0].split(";")[0]
 
 
+def status_of(error: type[TrainyardError]) -> int:
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
+
+
 def as_problem(error: TrainyardError, instance: str | None = None) -> Problem:
-    """What a domain error shows; one without a status of its own is a 500 without details."""
-    status = STATUS.get(type(error), 500)
+    """What a domain error shows; one that is our own fault is a 500 without details."""
+    status = status_of(type(error))
     return Problem(
         type=error.slug if status in _OWN_WORDS else TrainyardError.slug,
         title=title(type(error)) if status in _OWN_WORDS else "Something went wrong",
@@ -169,7 +173,7 @@ def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, R
     )
     by_status: dict[int, list[type[TrainyardError]]] = {}
     for error in dict.fromkeys((*given, *always, TrainyardError)):
-        by_status.setdefault(STATUS[error], []).append(error)
+        by_status.setdefault(status_of(error), []).append(error)
     return {status: _spec(status, classes) for status, classes in sorted(by_status.items())}
 
 

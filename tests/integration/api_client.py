@@ -48,11 +48,11 @@ class Api:
         context: Context = self.app.state.context
         return context
 
-    def client(self, headers: Mapping[str, str] | None = None) -> httpx.AsyncClient:
+    def client(self, headers: Mapping[str, str | bytes] | None = None) -> httpx.AsyncClient:
         made = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=self.app, raise_app_exceptions=False),  # type: ignore[arg-type]
             base_url="http://127.0.0.1",
-            headers=headers,
+            headers=headers,  # type: ignore[arg-type]
         )
         self._clients.append(made)
         return made

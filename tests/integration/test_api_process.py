@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping
 
 import httpx
-import pytest
 
 from deploy import ports
 from tests.integration.api_client import CSV, SECRET
@@ -75,29 +74,3 @@ def test_from_signing_in_to_a_queued_run_and_a_quiet_end(env: dict[str, str], bu
         assert waited[0].status_code == 304
         assert running.returncode == 0
         assert output == ""
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ({"AUTH_JWT_SECRET": ""}, "AUTH_JWT_SECRET or AUTH_JWKS_URL is required"),
-        ({"AUTH_JWT_SECRET": "short"}, "AUTH_JWT_SECRET must be at least 32 bytes long"),
-        ({"API_DATABASE_URL": ""}, "API_DATABASE_URL is required"),
-        ({"PORT": "many"}, "PORT"),
-        ({"AUTH_DEV_LOGIN": "true", "HOST": "0.0.0.0"}, "only on a loopback address"),
-    ],
-)
-def test_it_says_in_one_line_why_it_does_not_start(more: dict[str, str], reason: str) -> None:
-    given = {"API_DATABASE_URL": "postgresql://a@127.0.0.1/x", "S3_ENDPOINT_URL": "http://127.0.0.1:1"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "services.api"],
-        env=command_environment(given) | more,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert reason in ended.stderr
-    assert ended.stderr.count("\n") == 1

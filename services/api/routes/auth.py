@@ -102,7 +102,10 @@ async def dev_login(
 def check_host(header: str, settings: Api) -> None:
     """Raises Forbidden under a name that is not this machine's: a page elsewhere whose name was made to
     point here would send its own (DNS rebinding)."""
-    host = urlsplit(f"//{header}").hostname or ""
+    try:
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        host = ""
     allowed = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
     if not is_loopback(host) and host not in allowed:
         raise Forbidden("Signing in without a password works on this machine only")

@@ -198,8 +198,8 @@ async def _wait(api: Context, user_id: uuid.UUID, task_id: uuid.UUID, seconds: f
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     bundle = None
-    while (left := until - loop.time()) > 0 and not api.watches.closed:
-        await asyncio.sleep(min(LOOK_EVERY_S, left))
+    while (left := until - loop.time()) > 0 and not api.watches.stopping:
+        await api.watches.rest(min(LOOK_EVERY_S, left))
         async with api.db.transaction(user_id) as c:
             bundle = await bundles.get(c, task_id, user_id)
         if bundle is None or bundle["status"] != BundleStatus.BUILDING:

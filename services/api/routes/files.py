@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -41,6 +42,7 @@ class Making(Struct):
     status: str
 
 
+@dataclass
 class UploadOperation(Operation):
     """Says what the body is, which the handler reads as a stream."""
 

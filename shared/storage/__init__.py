@@ -18,7 +18,8 @@ from shared.storage.keys import (
     saved_model_path,
     task_prefix,
 )
-from shared.storage.store import Head, Listed, Store, open_store
+from shared.storage.opening import open_store
+from shared.storage.store import Head, Listed, Store
 from shared.storage.writing import Stored
 
 __all__ = [

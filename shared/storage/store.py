@@ -7,12 +7,10 @@ import datetime as dt
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import aioboto3
-from aiobotocore.config import AioConfig
 from msgspec import Struct
 
 from shared.errors import StorageCorrupt, StorageUnavailable
@@ -26,6 +24,7 @@ from shared.storage.writing import Stored, Target, abort_upload, settle, write
 CHUNK_BYTES = 512 * 1024
 CHECK_TIMEOUT_S = 2.0
 RESUMES = 3
+LIST_PAGE = 1000
 DELETES_AT_A_TIME = 8
 LONGEST_LINK_S = 7 * 24 * 3600
 """The most signature version 4 allows."""
@@ -46,38 +45,6 @@ class Listed(Struct, frozen=True):
     key: str
     size_bytes: int
     last_modified: dt.datetime
-
-
-@asynccontextmanager
-async def open_store(settings: S3) -> AsyncIterator[Store]:
-    """Open the clients; nothing is sent yet, so this works while the store is still coming up."""
-    session = aioboto3.Session(
-        aws_access_key_id=settings.s3_access_key_id or None,
-        aws_secret_access_key=settings.s3_secret_access_key or None,
-        region_name=settings.s3_region,
-    )
-    config = AioConfig(
-        # botocore's default signature for links is refused by several stores
-        signature_version="s3v4",
-        # the newer trailing checksums are unknown to most stores; we verify by MD5 and size
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        # hashing every body once more for the signature buys nothing: Content-MD5 is signed
-        s3={"addressing_style": "path", "payload_signing_enabled": False},
-        connect_timeout=5,
-        read_timeout=60,
-        retries={"total_max_attempts": 3, "mode": "standard"},
-        max_pool_connections=32,
-    )
-    public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            session.client("s3", endpoint_url=settings.s3_endpoint_url or None, config=config)
-        )
-        signer = await stack.enter_async_context(
-            session.client("s3", endpoint_url=public or None, config=config)
-        )
-        yield Store(client, signer, settings)
 
 
 class Store:
@@ -301,7 +268,10 @@ class Store:
 
     async def list(self, bucket: str, prefix: str) -> AsyncIterator[Listed]:
         """Every object under a prefix ("" for all), a page at a time."""
-        pages = aiter(self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
+        paginator = self._client.get_paginator("list_objects_v2")
+        pages = aiter(
+            paginator.paginate(Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": LIST_PAGE})
+        )
         while True:
             async with store_call(bucket, prefix):
                 page = await anext(pages, None)

@@ -138,10 +138,10 @@ def check_records(text: Path, delimiter: str, columns: int) -> None:
 
 def _first_fault(text: Path, delimiter: str, columns: int) -> str | None:
     """The first record that is not as the header says, found again with the line it begins on."""
-    last = 1
+    last, records = 1, 0
     try:
         for line, fields in _records(text, delimiter):
-            last = line
+            last, records = line, records + 1
             if len(fields) != columns:
                 many = "field" if len(fields) == 1 else "fields"
                 shown = delimiter.join(fields)[:60]
@@ -149,6 +149,8 @@ def _first_fault(text: Path, delimiter: str, columns: int) -> str | None:
                 return f"line {line} has {len(fields)} {many}, the header has {columns}: {shown!r}{hint}"
     except csv.Error as error:
         return f"after line {last}: {error}; a quote may not be closed there"
+    if records < 2:  # Arrow refuses a lone line that no newline ends
+        return "the table has a header but no rows"
     return f"after line {last}: a record of more than {MAX_RECORD_BYTES:,} bytes; a quote may not be closed"
 
 

@@ -41,6 +41,7 @@ REFUSED: list[tuple[str, bytes, list[str]]] = [
     ("nothing", b"", ["empty", "0 bytes"]),
     ("only blank lines", b"\n\r\n \n", ["empty"]),
     ("only a header", b"a,b\n", ["header but no rows"]),
+    ("only a header, and no newline", b"a,b", ["header but no rows"]),
     ("a header twice", b"a,b,a\n1,2,3\n", ["line 1", "'a'", "columns 1, 3"]),
     ("two headers twice", b"a,b,a,b\n1,2,3,4\n", ["'a' (columns 1, 3)", "'b' (columns 2, 4)"]),
     ("a nameless column", b"a,,c\n1,2,3\n", ["line 1", "column 2", "without a name"]),

@@ -7,6 +7,7 @@ answer 200. Nothing here trusts an answer; each feature is on only where its eff
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ import structlog
 from botocore.exceptions import ClientError
 from msgspec import Struct, structs
 
+from shared.errors import StorageUnavailable
 from shared.settings import S3
 from shared.storage.faults import store_call
 
@@ -81,7 +83,9 @@ class _Probe:
         try:
             features = await self._try_all()
         finally:
-            await self._clean_up()
+            # a store that is away cannot be cleaned up, and that must not replace a cancellation
+            with contextlib.suppress(StorageUnavailable):
+                await self._clean_up()
         log.info("storage.probed", bucket=self.bucket, **structs.asdict(features))
         return features
 

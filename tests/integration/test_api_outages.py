@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+
 import pytest
 
-from deploy import ports
 from tests.integration import api_client
 from tests.integration.api_client import CSV, Api, upload
 
 
 @pytest.fixture
-def nobody() -> str:
-    """An address where nothing listens."""
-    return f"127.0.0.1:{ports.free(1)[0]}"
+def nobody() -> Iterator[str]:
+    """An address where nothing listens, held so that nothing else can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
 async def test_ready_names_each_part(api: Api) -> None:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 
 import httpx
 
 from deploy import ports
+from shared.db.pool import Database
+from tests.integration import api_client, api_runs
 from tests.integration.api_client import CSV, SECRET
 
 
@@ -74,3 +77,30 @@ def test_from_signing_in_to_a_queued_run_and_a_quiet_end(env: dict[str, str], bu
         assert waited[0].status_code == 304
         assert running.returncode == 0
         assert output == ""
+
+
+async def test_downloads_over_a_real_connection(
+    api: api_client.Api, env: dict[str, str], worker_db: Database
+) -> None:
+    user = uuid.uuid4()
+    run = await api_runs.completed(api, api.user(user), worker_db, user)
+    content = api_runs.pickle_of("random_forest")
+    path = f"/ml/download-model/{run}/best_model"
+    headers = {"Authorization": f"Bearer {api_client.token(user)}"}
+    with process(env) as (running, url), httpx.Client(base_url=url, timeout=20, headers=headers) as http:
+        for _ in range(2):  # the second time over the same connection: lengths were right
+            whole = http.get(path)
+            assert whole.content == content
+            assert whole.headers["content-length"] == str(len(content))
+            head = http.head(path)
+            assert (head.content, head.headers["content-length"]) == (b"", str(len(content)))
+            part = http.get(path, headers={"Range": "bytes=3-6"})
+            assert (part.status_code, part.content) == (206, content[3:7])
+            missing = http.get(f"/ml/download-model/{run}/nothing")
+            assert missing.json()["type"] == "model-not-found"
+        with http.stream("GET", path) as cut:
+            assert cut.status_code == 200  # and left without reading it
+        assert http.get("/health/live").status_code == 200
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=15)
+        assert (running.returncode, output) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 import uuid
@@ -13,6 +14,7 @@ from prometheus_client import Counter, Histogram
 from structlog.contextvars import bound_contextvars
 
 log = structlog.get_logger("services.api.access")
+_access = logging.getLogger("services.api.access")
 
 REQUESTS = Counter("trainyard_http_requests", "Requests by route and status", ["method", "route", "status"])
 SECONDS = Histogram(
@@ -63,9 +65,11 @@ def observe(app: ASGIApp) -> ASGIApp:
                 took = time.perf_counter() - began
                 REQUESTS.labels(method, route, status).inc()
                 SECONDS.labels(method, route).observe(took)
-                log.debug(
-                    "answered", method=method, path=scope["path"], status=status, seconds=round(took, 4)
-                )
+                # putting a line together costs, even one that is not written
+                if _access.isEnabledFor(logging.DEBUG):
+                    log.debug(
+                        "answered", method=method, path=scope["path"], status=status, seconds=round(took, 4)
+                    )
 
     return observed
 

@@ -22,9 +22,10 @@ METRICS = {
     "regression": "r2,rmse,mae,mape,median_absolute_error,max_error,explained_variance",
     "time_series": "mase,smape,wape,rmse,mae,rmsse",
 }
-LESS_IS_BETTER = set("log_loss,brier,rmse,mae,mape,median_absolute_error,max_error".split(",")) | set(
-    METRICS["time_series"].split(",")
-)
+LESS_IS_BETTER = {
+    *("log_loss", "brier", "rmse", "mae", "mape", "median_absolute_error", "max_error"),
+    *METRICS["time_series"].split(","),
+}
 TEXT_COLUMNS = {"model_name", "label", "algorithm", "status", "reason"}
 ALWAYS_IN_THE_ZIP = {
     "best_model.pkl",
@@ -99,7 +100,8 @@ def plots(person: Person, task: dict[str, Any], kinds: set[str]) -> None:
         answer = person.http.get(url)
         assert answer.status_code == 200, answer.text
         assert answer.headers["Content-Type"].startswith("image/svg+xml")
-        assert ElementTree.fromstring(answer.content).tag == "{http://www.w3.org/2000/svg}svg"
+        drawing = ElementTree.fromstring(answer.content)
+        assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
         assert httpx.get(str(person.http.base_url.join(url))).status_code == 401
 
 

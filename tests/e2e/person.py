@@ -13,7 +13,7 @@ import httpx
 from tests.e2e.tables import Table
 
 WAIT_S = 20
-PATIENCE_S = 150
+PATIENCE_S = 200
 """Only to catch what hangs: nothing here takes that long."""
 TERMINAL = ("completed", "failed", "cancelled")
 

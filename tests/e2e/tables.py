@@ -13,11 +13,11 @@ from statsmodels import datasets as more_datasets
 
 
 class Table(NamedTuple):
-    """A file to upload, and the frame that was written into it."""
+    """A file to upload, and what was written into it."""
 
     name: str
     content: bytes
-    frame: pd.DataFrame
+    frame: pd.DataFrame = pd.DataFrame()
 
 
 def csv_table(name: str, frame: pd.DataFrame) -> Table:

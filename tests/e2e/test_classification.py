@@ -85,8 +85,9 @@ def test_columns_of_every_kind(ann: Person, voters_run: dict[str, Any], tmp_path
     rows = checks.leaderboard(ann, voters_run)
     assert rows[0]["cv_mean"] > 0.85, "parties tell votes"
     results = ann.get(f"/ml/results/{voters_run['task_id']}")
-    importance = {entry["feature"]: entry["mean"] for entry in results["importance"]["logistic_regression"]}
-    assert max(importance, key=importance.__getitem__) == "party"
+    assert results["importance"], "there was time for it"
+    for found in results["importance"].values():
+        assert max(found, key=lambda entry: entry["mean"])["feature"] == "party"
     unpacked = checks.files(ann, voters_run, tmp_path)
 
     table = tables.voters().frame

@@ -197,9 +197,9 @@ class Candidate(Struct, kw_only=True):
     label: str
     status: CandidateStatus
     attempt: int
-    score: float | None | UnsetType = UNSET
-    fit_seconds: float | None | UnsetType = UNSET
-    reason: str | None | UnsetType = UNSET
+    score: float | UnsetType | None = UNSET
+    fit_seconds: float | UnsetType | None = UNSET
+    reason: str | UnsetType | None = UNSET
 
 
 class Best(Struct, kw_only=True):
@@ -443,7 +443,7 @@ class SaveRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 class ModelPatch(Struct, kw_only=True, forbid_unknown_fields=True):
     model_name: Annotated[str, Meta(min_length=1, max_length=120)] | UnsetType = UNSET
-    description: Annotated[str, Meta(max_length=2000)] | None | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=2000)] | UnsetType | None = UNSET
     tags: Annotated[list[Tag], Meta(max_length=20)] | UnsetType = UNSET
 
 

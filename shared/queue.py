@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -83,10 +84,11 @@ def wake_channel(queue: str) -> str:
     return f"{queue}:wake"
 
 
-async def wake(redis: ArqRedis, kinds: Iterable[JobKind]) -> None:
-    """Tell every worker of these kinds to look at its queue now rather than at its next poll."""
-    for queue in {QUEUES[kind] for kind in kinds}:
-        await redis.publish(wake_channel(queue), b"")
+async def wake(redis: ArqRedis, kinds: Sequence[JobKind]) -> None:
+    """Tell every worker of these kinds how many jobs there are, so that it looks now and not at its
+    next poll. `kinds`: one entry a job."""
+    for queue, count in Counter(QUEUES[kind] for kind in kinds).items():
+        await redis.publish(wake_channel(queue), count)
 
 
 async def listen(redis: ArqRedis, channel: str, heard: Callable[[bytes], None]) -> None:
@@ -114,7 +116,7 @@ async def hint(redis: ArqRedis, jobs: Iterable[tuple[JobKind, object]]) -> bool:
             sent = [(kind, str(job_id)) for kind, job_id in jobs]
             for kind, job_id in sent:
                 await send(redis, kind, job_id)
-            await wake(redis, {kind for kind, _ in sent})
+            await wake(redis, [kind for kind, _ in sent])
         return True
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("message left to the sweep", reason=f"{type(error).__name__}: {error}")

@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import arq.worker
@@ -43,6 +44,8 @@ class Handler(msgspec.Struct, frozen=True):
 
     run: Callable[[Job], Awaitable[None]]
     give_up: Callable[[Job, TrainyardError], Awaitable[None]]
+    heavy: bool = False
+    """Takes a core for as long as it runs. Light work never waits for a slot behind heavy work."""
 
 
 def backoff_s(tries: int) -> float:
@@ -51,34 +54,80 @@ def backoff_s(tries: int) -> float:
 
 
 class Slots:
-    """Claims and runs jobs; one instance a worker process."""
+    """Claims and runs jobs; one instance a worker process.
+
+    `lanes` loops at most claim at a time, `heavy_slots` of them heavy work; a loop goes on until there
+    is nothing left for it.
+    """
 
     def __init__(
-        self, resources: Resources, settings: WorkerSettings, handlers: Mapping[JobKind, Handler]
+        self,
+        resources: Resources,
+        settings: WorkerSettings,
+        handlers: Mapping[JobKind, Handler],
+        *,
+        lanes: int,
+        heavy_slots: int = 0,
     ) -> None:
         self.db = resources.db
         self.redis = resources.redis
         self.settings = settings
         self.handlers = handlers
         self.kinds = list(handlers)
+        self.light_kinds = [kind for kind, handler in handlers.items() if not handler.heavy]
+        self.lanes = lanes
+        self.heavy_free = heavy_slots
         self.owner = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}"
         self.held: dict[uuid.UUID, tuple[Job, asyncio.Task[None]]] = {}
         self.lost: set[uuid.UUID] = set()
+        self.loops: set[asyncio.Task[None]] = set()
+        self.kicked = False
         self.draining = False
-        self.last_renewal = asyncio.get_running_loop().time()
 
-    async def work(self, _ctx: dict[str, Any]) -> None:
-        """What every message runs: claim until there is nothing left."""
+    def kick(self, count: int = 1) -> None:
+        """There is work: start up to `count` loops. Called for every message, and may be called too often."""
+        self.kicked = True
+        if self.draining:
+            return
+        for _ in range(min(max(count, 1), self.lanes - len(self.loops))):
+            loop = asyncio.create_task(self._work())
+            self.loops.add(loop)
+            loop.add_done_callback(self.loops.discard)
+
+    async def drain(self) -> None:
+        """Claim nothing more; wait `drain_s` for what runs, then hand it over. The heartbeat goes on."""
+        self.draining = True
+        log.info("draining", running=len(self.held))
+        if self.loops:
+            await asyncio.wait(self.loops, timeout=self.settings.drain_s)
+        await end(*self.loops)
+        log.info("drained")
+
+    async def _work(self) -> None:
         while not self.draining:
+            kinds = self.kinds if self.heavy_free > 0 else self.light_kinds
+            heavy = kinds is self.kinds and self.heavy_free > 0
+            self.heavy_free -= heavy  # taken before the claim, which others make at the same time
             try:
-                async with self.db.transaction() as c:
-                    job = await jobs.claim(c, self.kinds, self.owner, self.settings.lease_s)
-            except DatabaseUnavailable as error:
-                log.warning("cannot claim", reason=error.context.get("reason"))
-                return  # the sweep sends the message again
-            if job is None:
-                return
-            await self.run(job)
+                self.kicked = False
+                job = await self._claim(kinds) if kinds else None
+                if heavy and (job is None or not self.handlers[job.kind].heavy):
+                    self.heavy_free += 1
+                    heavy = False
+                if job is not None:
+                    await self.run(job)
+                elif not self.kicked:  # otherwise work came after the claim had looked
+                    return
+            finally:
+                self.heavy_free += heavy
+
+    async def _claim(self, kinds: Sequence[JobKind]) -> Job | None:
+        try:
+            async with self.db.transaction() as c:
+                return await jobs.claim(c, kinds, self.owner, self.settings.lease_s)
+        except DatabaseUnavailable as error:
+            log.warning("cannot claim", reason=error.context.get("reason"))
+            return None  # the sweep kicks again
 
     async def run(self, job: Job) -> None:
         """One claimed job to one of its ends; a cancellation (drain) hands it over."""
@@ -167,7 +216,6 @@ class Slots:
             await asyncio.sleep(self.settings.lease_s / 3)
             held = [job for job, _ in self.held.values()]
             if not held:
-                self.last_renewal = asyncio.get_running_loop().time()
                 continue
             try:
                 async with self.db.transaction() as c:
@@ -175,7 +223,6 @@ class Slots:
             except DatabaseUnavailable as error:
                 log.warning("cannot renew leases", reason=error.context.get("reason"))
                 continue
-            self.last_renewal = asyncio.get_running_loop().time()
             for job in held:
                 if job.id not in ours and job.id in self.held:
                     self.lost.add(job.id)
@@ -207,7 +254,7 @@ class Slots:
             kind = JobKind(row["kind"])
             if kind in QUEUES:
                 await send(self.redis, kind, f"{row['id']}:{row['attempt']}")
-        await wake(self.redis, {JobKind(row["kind"]) for row in waiting})
+        await wake(self.redis, [JobKind(row["kind"]) for row in waiting])
 
     async def _measure(self) -> None:
         async with self.db.connection() as c:
@@ -215,6 +262,8 @@ class Slots:
         for kind in JobKind:
             QUEUE_DEPTH.labels(kind).set(rows[kind]["waiting"] if kind in rows else 0)
             QUEUE_AGE.labels(kind).set(rows[kind]["oldest_s"] if kind in rows else 0)
+        if waiting := sum(rows[kind]["waiting"] for kind in self.kinds if kind in rows):
+            self.kick(waiting)  # whatever became of its message
 
     async def _end_exhausted(self) -> None:
         async with self.db.transaction() as c:
@@ -224,78 +273,78 @@ class Slots:
 
 
 class Worker(arq.worker.Worker):
-    """arq's worker with short locks that are renewed, and a drain that keeps its leases."""
+    """arq's worker for the messages: each only kicks the slots. It looks at its queue when woken, and
+    every `poll_delay_s` in case a wake-up was lost."""
 
-    def __init__(self, slots: Slots, *, queue: str, max_jobs: int, **kwargs: Any) -> None:
-        work: Any = slots.work  # arq's protocol wants a function with *args, **kwargs
+    def __init__(self, slots: Slots, *, queue: str) -> None:
+        async def kick(_ctx: dict[str, Any]) -> None:
+            slots.kick()
+
+        work: Any = kick  # arq's protocol wants a function with *args, **kwargs
         super().__init__(
-            functions=[func(work, name=str(kind), keep_result=0, max_tries=10**6) for kind in slots.kinds],
+            functions=[func(work, name=str(kind), keep_result=0) for kind in slots.kinds],
             queue_name=queue,
             redis_pool=slots.redis,
-            max_jobs=max_jobs,
-            job_timeout=10**7,
-            job_completion_wait=max(1, int(slots.settings.drain_s)),
+            handle_signals=False,
+            job_timeout=10,
             poll_delay=slots.settings.poll_delay_s,
-            queue_read_limit=10_000,
             health_check_interval=15,
             health_check_key=f"{queue}:health:{slots.owner}",
             job_serializer=encode,
             job_deserializer=decode,
             log_results=False,
-            **kwargs,
         )
         self.slots = slots
         self.woken = asyncio.Event()
-        # arq derives its lock from the longest timeout: a killed worker's message would wait that long
-        self.in_progress_timeout_s = slots.settings.lease_s
-
-    def handle_sig_wait_for_completion(self, signum: Any) -> None:
-        self.slots.draining = True
-        super().handle_sig_wait_for_completion(signum)
 
     async def main(self) -> None:
-        """Look at the queue when woken, and every `poll_delay_s` in case a wake-up was lost."""
         self.ctx["redis"] = self.pool
         while True:
             self.woken.clear()
             await self._poll_iteration()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # a client library swallowed it on the way: without this the drain would never end
-                raise asyncio.CancelledError
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.poll_delay_s):
                     await self.woken.wait()
 
     async def be_woken(self) -> None:
-        await listen(self.pool, wake_channel(self.queue_name), lambda _: self.woken.set())
+        def heard(count: bytes) -> None:
+            self.slots.kick(int(count))
+            self.woken.set()
 
-    async def renew_locks(self) -> None:
-        """Keep arq's own locks on the messages that are being worked on."""
-        while True:
-            await asyncio.sleep(self.slots.settings.lease_s / 3)
-            for message_id in list(self.tasks):
-                await self.pool.pexpire(
-                    arq.constants.in_progress_key_prefix + message_id, int(self.slots.settings.lease_s * 1000)
-                )
+        await listen(self.pool, wake_channel(self.queue_name), heard)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    return stop
 
 
 async def run_worker(
-    slots: Slots, *, queue: str, max_jobs: int, also: Callable[[], Awaitable[None]] | None = None
+    slots: Slots, stop: asyncio.Event, *, queue: str, also: Callable[[], Awaitable[None]] | None = None
 ) -> None:
-    """Run until SIGTERM or SIGINT has been followed by the drain."""
-    worker = Worker(slots, queue=queue, max_jobs=max_jobs)
-    log.info("worker started", owner=slots.owner, kinds=slots.kinds, slots=max_jobs)
-    beside = [
-        asyncio.create_task(work)
-        for work in (slots.heartbeat(), slots.sweep(also), worker.renew_locks(), worker.be_woken())
-    ]
+    """Run until `stop` is set, then drain. Raises what ended arq's loop."""
+    worker = Worker(slots, queue=queue)
+    log.info("worker started", owner=slots.owner, kinds=slots.kinds, lanes=slots.lanes)
+    messages = asyncio.create_task(worker.main())
+    stopping = asyncio.create_task(stop.wait())
+    beside = [asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.be_woken())]
     try:
-        await worker.async_run()
-    except asyncio.CancelledError:
-        log.info("drained")
+        slots.kick(slots.lanes)  # what waits already
+        await asyncio.wait({messages, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
-        for task in beside:
+        await slots.drain()
+        await end(messages, stopping, *beside)
+    if not stop.is_set():
+        await messages
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel until they have ended: client libraries swallow a cancellation now and then."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        _, pending = await asyncio.wait(pending, timeout=0.5)

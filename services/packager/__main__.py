@@ -15,14 +15,15 @@ from shared.metrics import serve
 from shared.queue import PACKAGER_QUEUE
 from shared.resources import open_resources
 from shared.settings import S3, Logging, Postgres, Redis, Retention, Worker, load, require
-from shared.worker import Slots, run_worker
+from shared.worker import Slots, run_worker, stop_on_signals
 
-PACKAGER_SLOTS = 4
+LANES = 4
 """Jobs at a time: they wait for the store, not for the processor."""
 
 
 async def main() -> None:
     configure(load(Logging, os.environ), service="packager")
+    stop = stop_on_signals()
     postgres, s3 = load(Postgres, os.environ), load(S3, os.environ)
     worker, retention = load(Worker, os.environ), load(Retention, os.environ)
     require(postgres, "worker_database_url")
@@ -34,11 +35,9 @@ async def main() -> None:
         application="trainyard-packager",
         patient=True,
     ) as resources:
-        slots = Slots(resources, worker, PackagerJobs(resources, s3, retention).handlers())
+        slots = Slots(resources, worker, PackagerJobs(resources, s3, retention).handlers(), lanes=LANES)
         async with serve(worker.metrics_host, worker.metrics_port, ready=slots.ready):
-            await run_worker(
-                slots, queue=PACKAGER_QUEUE, max_jobs=PACKAGER_SLOTS, also=Sweep(resources, retention)
-            )
+            await run_worker(slots, stop, queue=PACKAGER_QUEUE, also=Sweep(resources, retention))
 
 
 if __name__ == "__main__":

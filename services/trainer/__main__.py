@@ -20,7 +20,10 @@ from shared.metrics import serve
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
 from shared.settings import S3, Logging, Postgres, Redis, Trainer, Worker, load, require
-from shared.worker import Slots, run_worker
+from shared.worker import Slots, run_worker, stop_on_signals
+
+LIGHT_LANES = 2
+"""Reports are written beside the fits: they need no core, and somebody waits for them."""
 
 
 def usable_cores() -> int:
@@ -32,6 +35,7 @@ def usable_cores() -> int:
 
 async def main() -> None:
     configure(load(Logging, os.environ), service="trainer")
+    stop = stop_on_signals()
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
     worker = load(Worker, os.environ)
     require(postgres, "worker_database_url")
@@ -53,10 +57,10 @@ async def main() -> None:
         jobs = TrainerJobs(
             resources, children, cache, slots=slots, threads=trainer.trainer_threads, memory=memory
         )
-        work = Slots(resources, worker, jobs.handlers())
+        work = Slots(resources, worker, jobs.handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots)
         async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
             await children.ready()  # a deadline counts from the call: nothing is claimed before
-            await run_worker(work, queue=TRAINER_QUEUE, max_jobs=slots)
+            await run_worker(work, stop, queue=TRAINER_QUEUE)
 
 
 if __name__ == "__main__":

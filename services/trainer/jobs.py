@@ -86,9 +86,9 @@ class TrainerJobs:
 
     def handlers(self) -> dict[JobKind, Handler]:
         return {
-            JobKind.PROFILE: Handler(self.profile, self.profile_given_up),
-            JobKind.PLAN: Handler(self.plan, self.task_given_up),
-            JobKind.FIT: Handler(self.fit, self.fit_given_up),
+            JobKind.PROFILE: Handler(self.profile, self.profile_given_up, heavy=True),
+            JobKind.PLAN: Handler(self.plan, self.task_given_up, heavy=True),
+            JobKind.FIT: Handler(self.fit, self.fit_given_up, heavy=True),
             JobKind.FINISH: Handler(self.finish, self.task_given_up),
         }
 

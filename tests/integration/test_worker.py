@@ -24,7 +24,7 @@ from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Worker, load
 from shared.worker import Handler, Slots, run_worker
 
-QUICK = Worker(lease_s=3, sweep_every_s=0.1, drain_s=2)
+QUICK = Worker(lease_s=3, sweep_every_s=0.1, drain_s=0.1)
 
 
 class Recorder:
@@ -79,8 +79,8 @@ async def add_job(api_db: Database, user: uuid.UUID) -> uuid.UUID:
 async def running(
     resources: Resources, recorder: Recorder, settings: Worker = QUICK
 ) -> tuple[Slots, asyncio.Task[None]]:
-    slots = Slots(resources, settings, recorder.handlers)
-    return slots, asyncio.create_task(run_worker(slots, queue=TRAINER_QUEUE, max_jobs=2))
+    slots = Slots(resources, settings, recorder.handlers, lanes=2)
+    return slots, asyncio.create_task(run_worker(slots, asyncio.Event(), queue=TRAINER_QUEUE))
 
 
 async def stop(task: asyncio.Task[None]) -> None:
@@ -222,6 +222,36 @@ async def test_a_lost_lease_stops_the_work_and_writes_nothing(
     await stop(task)
 
 
+async def test_light_work_does_not_wait_behind_heavy_work(
+    resources: Resources, api_db: Database, user_id: uuid.UUID
+) -> None:
+    release = asyncio.Event()
+
+    async def wait(_job: Job) -> None:
+        await release.wait()
+
+    heavy, light = Recorder(resources.db, wait), Recorder(resources.db)
+    handlers = {
+        JobKind.FIT: Handler(heavy.run, heavy.give_up, heavy=True),
+        JobKind.FINISH: Handler(light.run, light.give_up),
+    }
+    slots = Slots(resources, QUICK, handlers, lanes=2, heavy_slots=1)
+    task = asyncio.create_task(run_worker(slots, asyncio.Event(), queue=TRAINER_QUEUE))
+    async with api_db.transaction(user_id) as c:
+        for _ in range(2):
+            await jobs.insert(c, JobKind.FIT, uuid7(), user_id)
+    await soon(heavy.runs)
+    async with api_db.transaction(user_id) as c:
+        await jobs.insert(c, JobKind.FINISH, uuid7(), user_id)
+    await soon(light.ended)
+    assert heavy.runs.empty()
+    release.set()
+    await soon(heavy.ended)
+    await soon(heavy.ended)
+    await stop(task)
+    assert slots.heavy_free == 1
+
+
 async def test_redis_away_is_no_error_for_whoever_hints(env: dict[str, str]) -> None:
     async with open_queue(Redis(redis_url="redis://127.0.0.1:1/0")) as redis:
         assert isinstance(redis, ArqRedis)
@@ -237,7 +267,7 @@ from shared.logging import configure
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
 from shared.settings import *
-from shared.worker import Handler, Slots, run_worker
+from shared.worker import Handler, Slots, run_worker, stop_on_signals
 
 async def forever(job):
     print("running", flush=True)
@@ -246,10 +276,11 @@ async def forever(job):
 async def main():
     env = os.environ
     configure(load(Logging, env), service="test")  # to standard error
-    async with open_resources(env["WORKER_DATABASE_URL"], postgres=load(Postgres, env), redis=load(Redis, env),
+    async with open_resources(env["WORKER_DATABASE_URL"],
+                              postgres=load(Postgres, env), redis=load(Redis, env),
                               s3=load(S3, env), application="t", patient=True) as r:
-        slots = Slots(r, Worker(lease_s=30, drain_s=1), {JobKind.PROFILE: Handler(forever, forever)})
-        await run_worker(slots, queue=TRAINER_QUEUE, max_jobs=1)
+        slots = Slots(r, Worker(lease_s=30, drain_s=1), {JobKind.PROFILE: Handler(forever, forever)}, lanes=1)
+        await run_worker(slots, stop_on_signals(), queue=TRAINER_QUEUE)
     print("drained", flush=True)
 
 uvloop.run(main())

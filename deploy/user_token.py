@@ -1,4 +1,4 @@
-"""`python -m deploy.token EMAIL`: a user's token for a stack that has no sign-in of its own (compose).
+"""`python -m deploy.user_token EMAIL`: a user's token for a stack that has no sign-in of its own (compose).
 
 Signed with AUTH_JWT_SECRET from the environment or from .env, of the shape that Supabase's tokens have.
 For trying out and for scripts: real users get theirs from the identity provider.
@@ -51,7 +51,9 @@ def main() -> int:
     arguments = parser.parse_args()
     secret = secret_from(arguments.env_file)
     if not secret:
-        print(f"no AUTH_JWT_SECRET in the environment or in {arguments.env_file}: `make env`", file=sys.stderr)
+        print(
+            f"no AUTH_JWT_SECRET in the environment or in {arguments.env_file}: `make env`", file=sys.stderr
+        )
         return 2
     print(user_token(secret, arguments.email, hours=arguments.hours))
     return 0

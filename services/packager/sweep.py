@@ -38,7 +38,7 @@ class Sweep:
         await self.empty_trash()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S
-            for bucket in (self.store.datasets, self.store.bundles, self.store.models):
+            for bucket in (self.store.datasets, self.store.artifacts, self.store.bundles, self.store.models):
                 await self.store.abort_stale_uploads(bucket, self.retention.orphan_ttl_s)
             await remove_orphans(self.db, self.store, self.retention.orphan_ttl_s)
 

@@ -91,6 +91,19 @@ async def wake(redis: ArqRedis, kinds: Sequence[JobKind]) -> None:
         await redis.publish(wake_channel(queue), count)
 
 
+TASKS_CHANNEL = "trainyard:tasks"
+"""Ids of tasks that changed, for whoever shows them to people."""
+
+
+async def announce(redis: ArqRedis, task_id: object) -> None:
+    """Say that a task changed, after the commit. Never raises: whoever watches looks by itself too."""
+    try:
+        async with asyncio.timeout(SEND_S):
+            await redis.publish(TASKS_CHANNEL, str(task_id))
+    except (RedisError, OSError, TimeoutError):
+        pass  # the row is the truth, and is looked at every second
+
+
 async def listen(redis: ArqRedis, channel: str, heard: Callable[[bytes], None]) -> None:
     """Call `heard` with every message on `channel`, for ever; a connection that breaks is made anew.
 

@@ -78,6 +78,8 @@ class Worker(Settings, frozen=True, kw_only=True):
     poll_delay_s: float = 0.5
     """How often a worker looks at its queue although nobody woke it."""
     sweep_every_s: float = 1.0
+    user_cap: int = 64
+    """How much of one user's work runs at once, over the whole fleet."""
 
 
 class Trainer(Settings, frozen=True, kw_only=True):

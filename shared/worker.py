@@ -124,7 +124,9 @@ class Slots:
     async def _claim(self, kinds: Sequence[JobKind]) -> Job | None:
         try:
             async with self.db.transaction() as c:
-                return await jobs.claim(c, kinds, self.owner, self.settings.lease_s)
+                return await jobs.claim(
+                    c, kinds, self.owner, self.settings.lease_s, user_cap=self.settings.user_cap
+                )
         except DatabaseUnavailable as error:
             log.warning("cannot claim", reason=error.context.get("reason"))
             return None  # the sweep kicks again

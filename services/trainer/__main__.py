@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 
 from services.trainer.cache import TableCache
-from services.trainer.child import Children
+from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import guard_bytes
 from services.trainer.jobs import TrainerJobs
 from services.trainer.steps import STEPS
+from services.trainer.workbench import Workbench
 from shared.errors import ConfigurationError
 from shared.logging import configure
 from shared.metrics import serve
@@ -33,7 +35,8 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-async def main() -> None:
+async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOAD) -> None:
+    """Run until a signal. `steps`: what runs in children, by name; `preload`: what those import."""
     configure(load(Logging, os.environ), service="trainer")
     stop = stop_on_signals()
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
@@ -43,7 +46,7 @@ async def main() -> None:
     memory = trainer.trainer_memory_bytes or guard_bytes(slots)
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     async with (
-        Children(STEPS, threads=trainer.trainer_threads) as children,
+        Children(steps, preload=preload, threads=trainer.trainer_threads) as children,
         open_resources(
             postgres.worker_database_url,
             postgres=postgres,
@@ -54,10 +57,12 @@ async def main() -> None:
         ) as resources,
     ):
         cache = TableCache(cache_dir, trainer.trainer_cache_bytes, resources.store)
-        jobs = TrainerJobs(
+        bench = Workbench(
             resources, children, cache, slots=slots, threads=trainer.trainer_threads, memory=memory
         )
-        work = Slots(resources, worker, jobs.handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots)
+        work = Slots(
+            resources, worker, TrainerJobs(bench).handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots
+        )
         async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
             await children.ready()  # a deadline counts from the call: nothing is claimed before
             await run_worker(work, stop, queue=TRAINER_QUEUE)

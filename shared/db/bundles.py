@@ -81,6 +81,13 @@ async def failed(c: Connection, task_id: uuid.UUID, error: str) -> None:
     )
 
 
+async def outdated(c: Connection, task_id: uuid.UUID) -> None:
+    """A run that went on has another content: its ZIP is over, and built again when asked for."""
+    await c.execute(
+        "UPDATE trainyard.bundles SET expires_at = now() WHERE task_id = $1 AND status = 'ready'", task_id
+    )
+
+
 async def expired(c: Connection, *, limit: int = 100) -> list[Any]:
     """Take out bundles past their time: `task_id, user_id, attempt`. Their objects go next, and a
     sweep that dies in between leaves objects without a row, which the orphans' sweep finds."""

@@ -161,6 +161,19 @@ async def skip_queued(c: Connection, task_id: uuid.UUID, reason: str) -> None:
     )
 
 
+async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:
+    """failed or skipped → queued, for a task that is resumed: `id, attempt`, in the order of the plan."""
+    rows = await c.fetch(
+        """
+        UPDATE trainyard.candidates SET status = 'queued', progress = 0, reason = NULL, started_at = NULL,
+            finished_at = NULL
+        WHERE task_id = $1 AND status IN ('failed', 'skipped') RETURNING id, attempt, position
+        """,
+        task_id,
+    )
+    return sorted(rows, key=lambda row: row["position"])
+
+
 async def of_task(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
     """Every candidate of a task with all its columns, in the order of the plan."""
     return await c.fetch(

@@ -19,17 +19,6 @@ from shared.db.pool import Connection
 MAX_TRIES = 3
 """Claims after which a job that never ended is given up."""
 
-PRIORITY = [
-    JobKind.FINISH,
-    JobKind.PROFILE,
-    JobKind.PLAN,
-    JobKind.FIT,
-    JobKind.SAVE,
-    JobKind.BUNDLE,
-    JobKind.PURGE,
-]
-"""What is short and somebody waits for goes before what is long."""
-
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A claimed job: `attempt` is the fencing token of every write made for it."""
@@ -41,18 +30,27 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     tries: int
     created_at: dt.datetime
+    queued_at: dt.datetime
 
 
 async def insert(
-    c: Connection, kind: JobKind, subject_id: uuid.UUID, user_id: uuid.UUID, *, attempt: int = 0
+    c: Connection,
+    kind: JobKind,
+    subject_id: uuid.UUID,
+    user_id: uuid.UUID,
+    *,
+    attempt: int = 0,
+    queued_at: dt.datetime | None = None,
 ) -> uuid.UUID:
     """Ask for work, in the transaction of what it is for. The same work asked for twice is one row.
 
     `attempt`: where the subject has been worked on before, its last attempt, so that tokens grow.
+    `queued_at`: its place in the user's queue, where that is another's (default: now).
     """
     job_id: uuid.UUID = await c.fetchval(
         """
-        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt) VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at)
+        VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))
         ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
         RETURNING id
         """,
@@ -61,6 +59,7 @@ async def insert(
         subject_id,
         user_id,
         attempt,
+        queued_at,
     )
     return job_id
 
@@ -85,31 +84,44 @@ async def mark_sent(c: Connection, ids: Sequence[uuid.UUID]) -> None:
     await c.execute("UPDATE trainyard.jobs SET sent_at = now() WHERE id = ANY($1)", ids)
 
 
-async def claim(c: Connection, kinds: Sequence[JobKind], owner: str, lease_s: float) -> Job | None:
-    """Take the next piece of work of these kinds: short kinds first, then the user who has least
-    running, then the oldest. Work whose lease ran out is free again."""
+async def claim(
+    c: Connection, kinds: Sequence[JobKind], owner: str, lease_s: float, *, user_cap: int = 1000
+) -> Job | None:
+    """Take the next piece of work of these kinds; work whose lease ran out is free again.
+
+    Reports first, for they end a task. Then users take turns: whoever has least running, then whoever
+    was served longest ago; nobody runs more than `user_cap` at once. Within a user profiles go first,
+    then tasks in the order in which they were asked for.
+    """
     row = await c.fetchrow(
         """
         WITH busy AS (
             SELECT user_id, count(*) AS running FROM trainyard.jobs WHERE lease_until > now() GROUP BY user_id
         ), next AS (
-            SELECT j.id FROM trainyard.jobs j LEFT JOIN busy USING (user_id)
+            SELECT j.id FROM trainyard.jobs j
+            LEFT JOIN busy USING (user_id) LEFT JOIN trainyard.turns USING (user_id)
             WHERE j.kind = ANY($1) AND j.run_after <= now() AND j.tries < $4
-              AND (j.lease_until IS NULL OR j.lease_until < now())
-            ORDER BY array_position($5::text[], j.kind), coalesce(busy.running, 0), j.created_at, j.id
+              AND (j.lease_until IS NULL OR j.lease_until < now()) AND coalesce(busy.running, 0) < $5
+            ORDER BY j.kind <> 'finish', coalesce(busy.running, 0), turns.last_claim NULLS FIRST,
+                j.kind <> 'profile', j.queued_at, j.created_at
             LIMIT 1 FOR UPDATE OF j SKIP LOCKED
+        ), claimed AS (
+            UPDATE trainyard.jobs j
+            SET attempt = attempt + 1, tries = tries + 1, owner = $2,
+                lease_until = now() + make_interval(secs => $3)
+            FROM next WHERE j.id = next.id
+            RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at, j.queued_at
+        ), turn AS (
+            INSERT INTO trainyard.turns (user_id, last_claim) SELECT user_id, clock_timestamp() FROM claimed
+            ON CONFLICT (user_id) DO UPDATE SET last_claim = excluded.last_claim
         )
-        UPDATE trainyard.jobs j
-        SET attempt = attempt + 1, tries = tries + 1, owner = $2,
-            lease_until = now() + make_interval(secs => $3)
-        FROM next WHERE j.id = next.id
-        RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at
+        SELECT * FROM claimed
         """,
         [str(k) for k in kinds],
         owner,
         lease_s,
         MAX_TRIES,
-        [str(k) for k in PRIORITY],
+        user_cap,
     )
     return msgspec.convert(dict(row), Job) if row else None
 
@@ -201,7 +213,7 @@ async def exhausted(
             SELECT id FROM trainyard.jobs
             WHERE kind = ANY($1) AND tries >= $4 AND (lease_until IS NULL OR lease_until < now())
             LIMIT 20 FOR UPDATE SKIP LOCKED)
-        RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at,
+        RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at, j.queued_at,
             coalesce(j.last_error, 'its worker died ' || j.tries || ' times') AS last_error
         """,
         [str(k) for k in kinds],

@@ -199,6 +199,41 @@ async def results(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     )
 
 
+async def request_cancel(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> TaskStatus | None:
+    """queued → cancelled at once; running keeps its status until its work has stopped. The new status;
+    None where the task is neither."""
+    status = await c.fetchval(
+        """
+        UPDATE trainyard.tasks SET
+            cancel_requested = true,
+            status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
+            stage = CASE status WHEN 'queued' THEN 'done' ELSE stage END,
+            message = CASE status WHEN 'queued' THEN 'Cancelled' ELSE 'Cancelling' END,
+            finished_at = CASE status WHEN 'queued' THEN now() END
+        WHERE id = $1 AND user_id = $2 AND status IN ('queued', 'running') AND deleted_at IS NULL
+        RETURNING status
+        """,
+        task_id,
+        user_id,
+    )
+    return TaskStatus(status) if status else None
+
+
+async def request_resume(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> bool:
+    """failed or cancelled → queued: it goes on from the candidates already done, with its whole budget."""
+    row = await c.fetchrow(
+        """
+        UPDATE trainyard.tasks SET status = 'queued', stage = 'queued', message = 'Waiting for a trainer',
+            cancel_requested = false, error = NULL, started_at = NULL, finished_at = NULL
+        WHERE id = $1 AND user_id = $2 AND status IN ('failed', 'cancelled') AND deleted_at IS NULL
+        RETURNING id
+        """,
+        task_id,
+        user_id,
+    )
+    return row is not None
+
+
 # --- what the workers do ------------------------------------------------------------------------
 
 
@@ -241,16 +276,18 @@ async def begin(c: Connection, task_id: uuid.UUID, stage: Stage, message: str) -
     return row is not None
 
 
-async def planned(c: Connection, task_id: uuid.UUID, plan: Plan, warnings: Sequence[Notice]) -> None:
-    await c.execute(
+async def planned(c: Connection, task_id: uuid.UUID, plan: Plan, warnings: Sequence[Notice]) -> bool:
+    """False where it was cancelled meanwhile."""
+    row = await c.fetchrow(
         """
         UPDATE trainyard.tasks SET plan = $2, warnings = $3, stage = 'fitting', message = 'Training models'
-        WHERE id = $1 AND status = 'running'
+        WHERE id = $1 AND status = 'running' AND NOT cancel_requested RETURNING id
         """,
         task_id,
         msgspec.to_builtins(plan),
         msgspec.to_builtins(warnings),
     )
+    return row is not None
 
 
 async def say(c: Connection, task_id: uuid.UUID, stage: Stage, message: str) -> None:
@@ -306,13 +343,13 @@ async def failed(c: Connection, task_id: uuid.UUID, error: Problem) -> None:
     )
 
 
-async def cancel(c: Connection, task_id: uuid.UUID) -> None:
-    """queued or running → cancelled, where no candidate is there yet."""
+async def cancelled_unplanned(c: Connection, task_id: uuid.UUID) -> None:
+    """running → cancelled, of a task that was cancelled before it had any candidate."""
     await c.execute(
         """
         UPDATE trainyard.tasks SET status = 'cancelled', stage = 'done', message = 'Cancelled',
             finished_at = now()
-        WHERE id = $1 AND status IN ('queued', 'running')
+        WHERE id = $1 AND status = 'running' AND cancel_requested AND plan IS NULL
         """,
         task_id,
     )

@@ -249,6 +249,51 @@ async def test_the_user_with_least_running_is_served_first(
     assert served == [user_id, late, user_id]
 
 
+async def test_users_take_turns_even_where_one_slot_serves_all(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    for _ in range(4):
+        await add_file(api_db, user_id)
+    other = await new_user(api_db)
+    for _ in range(2):
+        await add_file(api_db, other)
+    served = []
+    async with worker_db.transaction() as c:
+        while (job := await jobs.claim(c, [JobKind.PROFILE], "w", 60)) is not None:
+            served.append(job.user_id)
+            await jobs.done(c, job)
+    assert served == [user_id, other, user_id, other, user_id, user_id]
+
+
+async def test_nobody_runs_more_than_the_cap(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    for _ in range(3):
+        await add_file(api_db, user_id)
+    async with worker_db.transaction() as c:
+        first = await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2)
+        assert await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2) is not None
+        assert await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2) is None
+        await jobs.done(c, first)
+        assert await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2) is not None
+
+
+async def test_a_users_first_task_is_fitted_before_its_second_is_planned(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    file_id = await add_file(api_db, user_id)
+    first = await add_task(api_db, user_id, file_id)
+    second = await add_task(api_db, user_id, file_id)
+    kinds = [JobKind.PLAN, JobKind.FIT]
+    async with worker_db.transaction() as c:
+        plan = await jobs.claim(c, kinds, "w", 60)
+        assert plan.subject_id == first
+        await jobs.insert(c, JobKind.FIT, uuid7(), user_id, queued_at=plan.queued_at)
+        await jobs.done(c, plan)
+        assert (await jobs.claim(c, kinds, "w", 60)).kind == "fit"
+        assert (await jobs.claim(c, kinds, "w", 60)).subject_id == second
+
+
 async def test_a_drain_gives_its_try_back_and_a_failure_does_not(
     api_db: Database, worker_db: Database, user_id: uuid.UUID
 ) -> None:

@@ -164,6 +164,7 @@ CREATE TABLE trainyard.jobs (
     user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
     -- not now(): the jobs of one transaction keep the order in which they were asked for
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     run_after timestamptz NOT NULL DEFAULT now(),
     sent_at timestamptz,
     attempt integer NOT NULL DEFAULT 0,
@@ -173,10 +174,18 @@ CREATE TABLE trainyard.jobs (
     last_error text,
     UNIQUE (kind, subject_id)
 );
+COMMENT ON COLUMN trainyard.jobs.queued_at IS
+    'its place among the same user''s work: the fits of a task have the place of the task';
 COMMENT ON COLUMN trainyard.jobs.attempt IS 'grows with every claim: the fencing token';
 COMMENT ON COLUMN trainyard.jobs.tries IS 'claims that count against the limit; a drain gives its own back';
 CREATE INDEX jobs_user ON trainyard.jobs (user_id);
 CREATE INDEX jobs_claim ON trainyard.jobs (kind, run_after);
+
+-- When a user was last served: whose turn it is among those with equally much running.
+CREATE TABLE trainyard.turns (
+    user_id uuid PRIMARY KEY REFERENCES auth.users (id) ON DELETE CASCADE,
+    last_claim timestamptz NOT NULL
+);
 
 -- `version` grows with every change that a reader of the task can see.
 CREATE FUNCTION trainyard.bump_version() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -239,6 +248,7 @@ GRANT SELECT, INSERT, UPDATE ON trainyard.candidates TO trainyard_worker;
 GRANT SELECT, UPDATE, DELETE ON trainyard.bundles TO trainyard_worker;
 GRANT SELECT, UPDATE, DELETE ON public.trained_models TO trainyard_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON trainyard.jobs TO trainyard_worker;
+GRANT SELECT, INSERT, UPDATE ON trainyard.turns TO trainyard_worker;
 
 DO $$
 DECLARE
@@ -246,7 +256,7 @@ DECLARE
 BEGIN
     FOREACH t IN ARRAY ARRAY[
         'trainyard.files', 'trainyard.profiles', 'trainyard.tasks', 'trainyard.candidates',
-        'trainyard.bundles', 'trainyard.jobs', 'public.trained_models']::regclass[]
+        'trainyard.bundles', 'trainyard.jobs', 'trainyard.turns', 'public.trained_models']::regclass[]
     LOOP
         EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', t);

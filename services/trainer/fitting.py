@@ -1,0 +1,132 @@
+"""`fit`: one candidate of one task, from its claim to its row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.trainer.child import ChildFailed
+from services.trainer.outcome import MODEL_FILE, FitOutcome
+from services.trainer.workbench import Stopped, Workbench, scratch_folder
+from shared.contracts import JobKind, Plan, TrainRequest
+from shared.db import candidates, files, jobs, tasks
+from shared.db.jobs import Job
+from shared.errors import CannotTrain, TrainyardError
+from shared.metrics import CANDIDATES
+from shared.storage import model_key, plot_key
+
+WORTHWHILE_S = 0.5
+"""With less than this left a fit is not begun."""
+
+
+def reserve_s(budget_s: float) -> float:
+    """What the end of a budget is kept free for: storing the last artifact and the report."""
+    return min(max(0.04 * budget_s, 0.6), 10.0)
+
+
+class FitJobs:
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+
+    async def fit(self, job: Job) -> None:
+        bench = self.bench
+        async with bench.db.transaction() as c:
+            candidate = await candidates.begin(c, job.subject_id, job.user_id, job.attempt)
+            if candidate is None:  # ended by somebody else meanwhile, or deleted
+                await jobs.done(c, job)
+                return
+            task = await tasks.for_work(c, candidate["task_id"], job.user_id)
+            waiting = await candidates.open_count(c, candidate["task_id"])
+            file = await files.for_work(c, task["file_id"], job.user_id)
+        await bench.changed(task["id"])
+        if task["cancel_requested"] or task["deleted_at"] is not None:
+            raise Stopped
+        if file is None:
+            raise CannotTrain("the file was deleted while it was being trained on")
+        request = msgspec.convert(task["request"], TrainRequest)
+        left = task["remaining_s"] - reserve_s(request.time_budget_s)
+        if left < WORTHWHILE_S:
+            await self._ended(job, candidate, "skipped", "the time budget was used up before it began")
+            return
+        # twice its even share: candidates differ, and what one leaves over the next may use
+        soft = min(left, 2 * left * bench.slots / max(waiting, 1))
+        async with (
+            bench.watch(job, task["id"]) as (on_progress, stop),
+            bench.table(file, stop) as table,
+            scratch_folder() as scratch,
+        ):
+            payload = {
+                "table": str(table),
+                "plan": msgspec.convert(task["plan"], Plan),
+                "model_name": candidate["model_name"],
+                "soft_deadline_s": soft,
+                "threads": bench.threads,
+            }
+            try:
+                answer = await bench.step(
+                    "fit", payload, scratch, timeout_s=left, on_progress=on_progress, cancelled=stop
+                )
+            except ChildFailed as error:
+                if error.kind != "deadline":
+                    raise
+                detail = f"not done when the time budget ended, {left:.1f} s after it began"
+                raise ChildFailed(detail, kind=error.kind) from None
+            await self._store(job, candidate, msgspec.json.decode(answer, type=FitOutcome), scratch)
+
+    async def _store(self, job: Job, candidate: Any, outcome: FitOutcome, scratch: Path) -> None:
+        """Put the artifacts under this attempt's keys, then finish the row."""
+        bench, store = self.bench, self.bench.store
+        user_id, task_id, slug = job.user_id, candidate["task_id"], candidate["model_name"]
+        stored = await store.put_file(
+            store.artifacts,
+            model_key(user_id, task_id, slug, job.attempt),
+            scratch / MODEL_FILE,
+            content_type="application/octet-stream",
+            filename=f"{slug}_{task_id}.pkl",
+        )
+        for plot in outcome.plots:
+            drawn = await store.put_bytes(
+                store.artifacts,
+                plot_key(user_id, task_id, slug, job.attempt, plot.kind),
+                plot.svg.encode(),
+                content_type="image/svg+xml",
+                filename=f"{slug}_{plot.kind}.svg",
+            )
+            # the store has the drawing; the row keeps its numbers
+            plot.svg, plot.size_bytes, plot.sha256 = "", drawn.size_bytes, drawn.sha256
+        async with bench.result(job) as c:
+            await candidates.done(
+                c,
+                candidate["id"],
+                job.attempt,
+                cv_mean=outcome.cv_mean,
+                cv_std=outcome.cv_std,
+                metrics=outcome.metrics,
+                fit_seconds=outcome.fit_seconds,
+                predict_ms_per_row=outcome.predict_ms_per_row,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                outcome=msgspec.to_builtins(outcome),
+            )
+            last = await bench.finish_if_last(c, task_id, user_id)
+        CANDIDATES.labels(slug, "done").inc()
+        await bench.changed(task_id, (JobKind.FINISH, last))
+
+    async def given_up(self, job: Job, error: TrainyardError) -> None:
+        """One candidate's failure is its own row with a reason."""
+        async with self.bench.db.transaction() as c:
+            candidate = await candidates.get(c, job.subject_id, job.user_id)
+        if candidate is None:
+            async with self.bench.result(job):
+                return
+        await self._ended(job, candidate, "skipped" if isinstance(error, Stopped) else "failed", error.detail)
+
+    async def _ended(self, job: Job, candidate: Any, status: str, reason: str) -> None:
+        bench = self.bench
+        async with bench.result(job) as c:
+            await candidates.ended(c, candidate["id"], job.attempt, status, reason)
+            last = await bench.finish_if_last(c, candidate["task_id"], job.user_id)
+        CANDIDATES.labels(candidate["model_name"], status).inc()
+        await bench.changed(candidate["task_id"], (JobKind.FINISH, last))

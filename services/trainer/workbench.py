@@ -1,0 +1,146 @@
+"""What every kind of the trainer's work stands on: leased results, steps in children, tables, watching."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from services.trainer.cache import TableCache
+from services.trainer.child import ChildCancelled, ChildFailed, Children
+from shared.contracts import JobKind, Stage
+from shared.db import candidates, jobs, tasks
+from shared.db.jobs import Job
+from shared.db.pool import Connection
+from shared.errors import LeaseLost, TrainyardError
+from shared.queue import announce, hint
+from shared.resources import Resources
+
+PROFILE_S = 600.0
+"""Reading and profiling a table is not part of any budget, but it may not hang either."""
+TICK_S = 0.5
+"""How often running work's progress is written, and whether it is to stop is looked up."""
+
+
+class Stopped(TrainyardError):
+    """Stopped: the run was cancelled"""
+
+    slug = "cancelled"
+
+
+class Workbench:
+    """What the process has open, and how results are recorded."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        children: Children,
+        cache: TableCache,
+        *,
+        slots: int,
+        threads: int,
+        memory: int,
+    ) -> None:
+        self.db = resources.db
+        self.redis = resources.redis
+        self.store = resources.store
+        self.children = children
+        self.cache = cache
+        self.slots = slots
+        self.threads = threads
+        self.memory = memory
+
+    @contextlib.asynccontextmanager
+    async def result(self, job: Job) -> AsyncIterator[Connection]:
+        """The transaction that records a result and ends the job; raises LeaseLost, writing nothing,
+        where another attempt has it."""
+        async with self.db.transaction() as c:
+            if not await jobs.holds(c, job):
+                raise LeaseLost
+            yield c
+            await jobs.done(c, job)
+
+    async def step(self, step: str, payload: dict[str, Any], scratch: Path, **options: Any) -> bytes:
+        """Run a step in a child. What is the machine's fault and not the step's is tried again."""
+        options = {"timeout_s": PROFILE_S, **options}
+        try:
+            return await self.children.run(
+                step, payload, scratch=scratch, memory_bytes=self.memory, **options
+            )
+        except ChildCancelled:
+            raise Stopped from None
+        except ChildFailed as error:
+            if error.kind == "lost":
+                raise RuntimeError(error.detail) from error
+            raise
+
+    def table(
+        self, file: Any, stop: asyncio.Event | None = None
+    ) -> contextlib.AbstractAsyncContextManager[Path]:
+        """The decoded table of a row of `files.for_work`, on this machine's disk."""
+
+        async def decode(raw: Path, name: str, scratch: Path) -> None:
+            await self.step("decode", {"source": str(raw), "name": name}, scratch, cancelled=stop)
+
+        return self.cache.table(
+            file_id=file["id"],
+            user_id=file["user_id"],
+            name=file["name"],
+            sha256=file["sha256"],
+            decode=decode,
+        )
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, job: Job, task_id: uuid.UUID
+    ) -> AsyncIterator[tuple[Callable[[float, str], None], asyncio.Event]]:
+        """Beside running work: writes a candidate's progress, and sets the event when it is to stop."""
+        latest, stop = 0.0, asyncio.Event()
+
+        def on_progress(share: float, _message: str) -> None:
+            nonlocal latest
+            latest = min(max(share, latest), 1.0)
+
+        async def tick() -> None:
+            written = 0.0
+            while not stop.is_set():
+                await asyncio.sleep(TICK_S)
+                with contextlib.suppress(TrainyardError):  # Postgres away: the work goes on
+                    async with self.db.transaction() as c:
+                        if moved := latest > written:
+                            await candidates.progress(c, job.subject_id, job.attempt, latest)
+                            written = latest
+                        if await tasks.cancelled(c, [task_id]):
+                            stop.set()
+                    if moved:
+                        await announce(self.redis, task_id)
+
+        ticking = asyncio.create_task(tick())
+        try:
+            yield on_progress, stop
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+    async def finish_if_last(self, c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> uuid.UUID | None:
+        """Ask for `finish` in the transaction that ended the last candidate. The update before this
+        holds the task's row (its version grew), so of two that end at once the second sees both."""
+        if await candidates.open_count(c, task_id):
+            return None
+        await tasks.say(c, task_id, Stage.FINISHING, "Writing the report")
+        return await jobs.insert(c, JobKind.FINISH, task_id, user_id)
+
+    async def changed(self, task_id: uuid.UUID, *asked: tuple[JobKind, uuid.UUID | None]) -> None:
+        """After a commit: say that the task changed, and wake workers for the jobs it asked for."""
+        await announce(self.redis, task_id)
+        await hint(self.redis, [(kind, job_id) for kind, job_id in asked if job_id is not None])
+
+
+@contextlib.asynccontextmanager
+async def scratch_folder() -> AsyncIterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="trainyard-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -57,6 +58,29 @@ class LoseAnswer:
     """Let the server do it, and cut the connection before its answer."""
 
 
+@dataclass(frozen=True)
+class Disown:
+    """Let the server do it, and answer with this status: applied, but reported as failed."""
+
+    status: int
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Pass on at most so many bytes a second, either way."""
+
+    bytes_per_s: int
+
+
+@dataclass(frozen=True)
+class Late:
+    """Hold the request back for so many seconds, or (`answered`) let the server do it and hold back
+    its answer."""
+
+    seconds: float
+    answered: bool = False
+
+
 class Refuse:
     """Cut the connection at once."""
 
@@ -65,7 +89,19 @@ class Stall:
     """Never answer."""
 
 
-Fault = Answer | CutUpload | CutAnswer | CorruptUpload | CorruptAnswer | LoseAnswer | Refuse | Stall
+Fault = (
+    Answer
+    | CutUpload
+    | CutAnswer
+    | CorruptUpload
+    | CorruptAnswer
+    | Disown
+    | Late
+    | LoseAnswer
+    | Refuse
+    | Slow
+    | Stall
+)
 Rule = Callable[[Request], Fault | None]
 
 
@@ -76,10 +112,11 @@ class FaultyProxy:
     url: str
     rule: Rule
     seen: list[Request] = field(default_factory=list)
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter, repr=False)
 
     def note(self, method: str, target: str) -> Request:
-        same = sum((r.method, r.target) == (method, target) for r in self.seen)
-        request = Request(method, target, same + 1)
+        self._counts[method, target] += 1
+        request = Request(method, target, self._counts[method, target])
         self.seen.append(request)
         return request
 
@@ -127,13 +164,12 @@ async def _exchange(
         return
     if isinstance(fault, Stall):
         await asyncio.Event().wait()
+    if isinstance(fault, Late) and not fault.answered:
+        await asyncio.sleep(fault.seconds)
     if isinstance(fault, Answer):
         if "expect" not in headers:
             await reader.readexactly(length)
-        writer.write(
-            f"HTTP/1.1 {fault.status} Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-        )
-        await writer.drain()
+        await _answer(writer, fault.status)
         return
     up_reader, up_writer = await asyncio.open_connection(host, port)
     try:
@@ -147,6 +183,11 @@ async def _exchange(
         await asyncio.gather(upload, answer, return_exceptions=True)
     finally:
         up_writer.close()
+
+
+async def _answer(writer: asyncio.StreamWriter, status: int) -> None:
+    writer.write(f"HTTP/1.1 {status} Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    await writer.drain()
 
 
 async def _forward(
@@ -164,6 +205,8 @@ async def _forward(
         writer.write(block)
         await writer.drain()
         sent += len(block)
+        if isinstance(fault, Slow):
+            await asyncio.sleep(len(block) / fault.bytes_per_s)
 
 
 async def _relay(fault: Fault | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -174,6 +217,12 @@ async def _relay(fault: Fault | None, reader: asyncio.StreamReader, writer: asyn
     if isinstance(fault, LoseAnswer):
         await reader.read()
         raise ConnectionResetError
+    if isinstance(fault, Disown):
+        await reader.read()
+        await _answer(writer, fault.status)
+        raise ConnectionResetError
+    if isinstance(fault, Late) and fault.answered:
+        await asyncio.sleep(fault.seconds)
     writer.write(head)
     sent = 0
     while block := await reader.read(BLOCK):
@@ -184,5 +233,7 @@ async def _relay(fault: Fault | None, reader: asyncio.StreamReader, writer: asyn
         writer.write(block)
         await writer.drain()
         sent += len(block)
+        if isinstance(fault, Slow):
+            await asyncio.sleep(len(block) / fault.bytes_per_s)
         if isinstance(fault, CutAnswer) and sent >= fault.after:
             raise ConnectionResetError

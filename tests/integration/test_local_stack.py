@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy import holder, ports
+from deploy import embedded, holder, ports
 from deploy.processes import wait_gone
 
 PARTS = {"postgres", "valkey", "s3", "api", "trainer", "packager"}
@@ -173,9 +173,17 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_goes_on(tmp_path:
         assert answer.status_code == HTTPStatus.OK, "tokens outlive a restart"
 
 
-def test_servers_that_are_given_are_used(tmp_path: Path, servers: Mapping[str, str]) -> None:
-    given = {k: v for k, v in servers.items() if k not in ("API_DATABASE_URL", "WORKER_DATABASE_URL")}
-    with local_stack(tmp_path, "--no-dev-login", *some_port(), environ=given) as stack:
+def test_servers_that_are_given_are_used(tmp_path: Path) -> None:
+    # servers of its own: the stack gives the services' logins new passwords
+    with (
+        embedded.servers(tmp_path / "given") as servers,
+        local_stack(
+            tmp_path / "stack",
+            "--no-dev-login",
+            *some_port(),
+            environ={k: v for k, v in servers.items() if not k.startswith(("API_", "WORKER_"))},
+        ) as stack,
+    ):
         url = stack.url()
         assert {health(url)[part] for part in ("postgres", "redis", "storage")} == {"ok"}
         assert stack.children().keys() == {"api", "trainer", "packager"}

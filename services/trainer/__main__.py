@@ -15,6 +15,7 @@ from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import guard_bytes
 from services.trainer.jobs import TrainerJobs
 from services.trainer.steps import STEPS
+from services.trainer.sweep import Sweep
 from services.trainer.workbench import Workbench
 from shared.errors import ConfigurationError
 from shared.logging import configure
@@ -65,7 +66,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
         )
         async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
             await children.ready()  # a deadline counts from the call: nothing is claimed before
-            await run_worker(work, stop, queue=TRAINER_QUEUE)
+            await run_worker(work, stop, queue=TRAINER_QUEUE, also=Sweep(resources))
 
 
 if __name__ == "__main__":

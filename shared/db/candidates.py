@@ -161,6 +161,21 @@ async def skip_queued(c: Connection, task_id: uuid.UUID, reason: str) -> None:
     )
 
 
+async def take_back(c: Connection) -> list[uuid.UUID]:
+    """running → queued where no worker holds the fit any more: handed over, or its lease ran out.
+    Their tasks' ids."""
+    rows = await c.fetch(
+        """
+        UPDATE trainyard.candidates SET status = 'queued', progress = 0, started_at = NULL
+        FROM trainyard.jobs j
+        WHERE j.kind = 'fit' AND j.subject_id = candidates.id AND candidates.status = 'running'
+          AND (j.lease_until IS NULL OR j.lease_until < now())
+        RETURNING candidates.task_id
+        """
+    )
+    return [row["task_id"] for row in rows]
+
+
 async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:
     """failed or skipped → queued, for a task that is resumed: `id, attempt`, in the order of the plan."""
     rows = await c.fetch(

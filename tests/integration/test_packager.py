@@ -19,7 +19,15 @@ from shared.db.pool import Database
 from shared.errors import LeaseLost
 from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Retention, load
-from shared.storage import bundle_key, dataset_key, model_key, plot_key, report_key, task_prefix
+from shared.storage import (
+    bundle_key,
+    dataset_key,
+    model_key,
+    plot_key,
+    report_key,
+    saved_model_path,
+    task_prefix,
+)
 from tests.integration.test_db import add_file, add_task, plan_task
 
 PICKLES = {"logistic_regression": b"lr" * 500, "random_forest": b"rf" * 70_000}
@@ -194,13 +202,12 @@ async def saved(api_db: Database, task_id: uuid.UUID, user: uuid.UUID, name: str
     return model_id
 
 
-async def test_saving_copies_to_the_guides_path_and_can_be_repeated(
+async def test_saving_copies_to_the_guides_path(
     resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
 ) -> None:
     task_id = await finished_run(resources, api_db, user_id)
     model_id = await saved(api_db, task_id, user_id, "Churn / v2")
-    first = await asked(api_db, resources.db, JobKind.SAVE, model_id, user_id)
-    await packager.save(first)
+    await packager.save(await asked(api_db, resources.db, JobKind.SAVE, model_id, user_id))
     async with api_db.transaction(user_id) as c:
         model = await models.get(c, user_id, model_id)
     assert model is not None
@@ -209,16 +216,27 @@ async def test_saving_copies_to_the_guides_path_and_can_be_repeated(
     assert model.file_path.startswith(f"{user_id}/Churn")
     assert model.file_path.endswith(".pkl")
     assert await keys(resources, resources.store.models, f"{user_id}/") == [model.file_path]
-    # the attempt after one that had copied, but died before it could say so
+
+
+async def test_an_attempt_after_one_that_died_saves_over_what_that_left(
+    resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
+) -> None:
+    store = resources.store
+    task_id = await finished_run(resources, api_db, user_id)
+    model_id = await saved(api_db, task_id, user_id, "m")
+    dead = await asked(api_db, resources.db, JobKind.SAVE, model_id, user_id)
     async with resources.db.transaction() as c:
-        await c.execute("UPDATE public.trained_models SET status = 'saving', file_path = NULL")
-    async with api_db.transaction(user_id) as c:
-        await jobs.insert(c, JobKind.SAVE, model_id, user_id, attempt=1)
-    async with resources.db.transaction() as c:
+        row = await models.for_work(c, model_id, user_id)
+        path = saved_model_path(user_id, "m", row["created_at"])
+        await store.put_bytes(store.models, path, b"half", content_type="application/octet-stream")
+        await jobs.retry(c, dead, delay_s=0, error="died")
         again = await jobs.claim(c, [JobKind.SAVE], "test", 60)
     assert again is not None
     await packager.save(again)
-    assert await keys(resources, resources.store.models, f"{user_id}/") == [model.file_path]
+    assert await keys(resources, store.models, f"{user_id}/") == [path]
+    head = await store.head(store.models, path)
+    assert head is not None
+    assert head.size_bytes == len(PICKLES["random_forest"])
 
 
 async def test_saving_from_a_run_that_is_gone_says_so(

@@ -204,6 +204,33 @@ END $$;
 CREATE TRIGGER candidates_version AFTER UPDATE ON trainyard.candidates
     FOR EACH ROW EXECUTE FUNCTION trainyard.touch_task();
 
+-- A status changes along the arrows of docs/states.md and no other way, whoever writes.
+CREATE FUNCTION trainyard.check_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.status <> OLD.status AND NOT (OLD.status || ' > ' || NEW.status) = ANY (TG_ARGV) THEN
+        RAISE EXCEPTION '% cannot go from % to %', TG_TABLE_NAME, OLD.status, NEW.status
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER profiles_states BEFORE UPDATE OF status ON trainyard.profiles
+    FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition('queued > ready', 'queued > failed');
+CREATE TRIGGER tasks_states BEFORE UPDATE OF status ON trainyard.tasks
+    FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition(
+        'queued > running', 'queued > failed', 'queued > cancelled',
+        'running > completed', 'running > failed', 'running > cancelled',
+        'failed > queued', 'cancelled > queued');
+CREATE TRIGGER candidates_states BEFORE UPDATE OF status ON trainyard.candidates
+    FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition(
+        'queued > running', 'queued > failed', 'queued > skipped',
+        'running > queued', 'running > done', 'running > failed', 'running > skipped',
+        'failed > queued', 'skipped > queued');
+CREATE TRIGGER bundles_states BEFORE UPDATE OF status ON trainyard.bundles
+    FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition(
+        'building > ready', 'building > failed', 'failed > building', 'ready > building');
+CREATE TRIGGER trained_models_states BEFORE UPDATE OF status ON public.trained_models
+    FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition('saving > ready', 'saving > failed');
+
 -- Our own roles. Supabase's anon and authenticated, which any browser can be, get nothing.
 DO $$
 DECLARE

@@ -102,6 +102,24 @@ class Conflict(TrainyardError):
     slug = "conflict"
 
 
+class KeyInUse(Conflict):
+    """A request with this Idempotency-Key is still being worked on; try again shortly"""
+
+    slug = "idempotency-key-in-use"
+
+
+class KeyReused(TrainyardError):
+    """This Idempotency-Key was used for another request"""
+
+    slug = "idempotency-key-reused"
+
+
+class QuotaExceeded(TrainyardError):
+    """A limit of this account is reached"""
+
+    slug = "quota-exceeded"
+
+
 class TooLarge(TrainyardError):
     """The upload is over the size limit"""
 

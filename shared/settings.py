@@ -65,6 +65,15 @@ class Api(Settings, frozen=True, kw_only=True):
     """Further names, comma-separated, under which dev-login may be called besides loopback."""
 
 
+class Quotas(Settings, frozen=True, kw_only=True):
+    """What one user may have at once."""
+
+    max_queued_tasks: int = 500
+    """Runs that wait for a trainer."""
+    max_stored_bytes: int = 100 * 2**30
+    """Uploaded files and saved models, those in the trash included."""
+
+
 class Worker(Settings, frozen=True, kw_only=True):
     worker_name: str = ""
     """Empty: host name and process id."""
@@ -99,6 +108,8 @@ class Retention(Settings, frozen=True, kw_only=True):
     trash_ttl_s: int = 30 * 24 * 3600
     orphan_ttl_s: int = 24 * 3600
     """Objects without a row and uploads never finished are removed after this."""
+    idempotency_ttl_s: int = 24 * 3600
+    """How long the answer to a POST with an Idempotency-Key is given again."""
 
 
 class Logging(Settings, frozen=True, kw_only=True):

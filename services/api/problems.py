@@ -40,6 +40,9 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.Conflict: 409,
+    errors.KeyInUse: 409,
+    errors.KeyReused: 422,
+    errors.QuotaExceeded: 429,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.DatabaseUnavailable: 503,
@@ -54,7 +57,7 @@ STATUS: dict[type[TrainyardError], int] = {
 }
 """Every domain error that has a slug of its own; a test fails where one is missing."""
 
-_OWN_WORDS = {400, 401, 403, 404, 409, 413, 415, 422, 503}
+_OWN_WORDS = {400, 401, 403, 404, 409, 413, 415, 422, 429, 503}
 """Statuses whose error says something its reader can act on; others say only that we failed."""
 
 _HTTP_SLUGS = {

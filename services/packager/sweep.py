@@ -1,5 +1,5 @@
-"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, uploads cut
-short, and objects without a row."""
+"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, answers kept for
+POSTs sent again, uploads cut short, and objects without a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.db import bundles, models
+from shared.db import bundles, idempotency, models
 from shared.resources import Resources
 from shared.settings import Retention
 from shared.storage import belongs_to, bundle_key
@@ -36,6 +36,7 @@ class Sweep:
         self._next = now + EVERY_S
         await self.expire_bundles()
         await self.empty_trash()
+        await self.forget_answers()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S
             for bucket in (self.store.datasets, self.store.artifacts, self.store.bundles, self.store.models):
@@ -65,3 +66,8 @@ class Sweep:
         if old:
             log.info("trash emptied", count=len(old))
         return len(old)
+
+    async def forget_answers(self) -> int:
+        """What was kept for POSTs sent again, past its time."""
+        async with self.db.transaction() as c:
+            return await idempotency.delete_expired(c)

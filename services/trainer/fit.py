@@ -142,7 +142,7 @@ def _run(
         rows.y[rows.test],
         greater_is_better=METRICS[plan.task_type][plan.metric],
         seed=plan.seed,
-        seconds=min(clock.left(), max(0.5, 0.1 * clock.elapsed())),
+        seconds=min(0.3 * clock.left(), max(3.0, 0.1 * clock.elapsed())),
     )
     progress(1.0, "Done")
     return FitOutcome(

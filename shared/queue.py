@@ -126,7 +126,9 @@ async def hint(redis: ArqRedis, jobs: Iterable[tuple[JobKind, object]]) -> bool:
     """Wake the workers for jobs just committed. Never raises: what is not sent, the sweep sends."""
     try:
         async with asyncio.timeout(SEND_S):
-            sent = [(kind, str(job_id)) for kind, job_id in jobs]
+            sent = [(kind, str(job_id)) for kind, job_id in jobs if kind in QUEUES]
+            if not sent:
+                return True
             for kind, job_id in sent:
                 await send(redis, kind, job_id)
             await wake(redis, [kind for kind, _ in sent])

@@ -27,7 +27,7 @@ from shared.db import jobs
 from shared.db.jobs import Job
 from shared.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable, TrainyardError
 from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
-from shared.queue import QUEUES, decode, encode, listen, send, wake, wake_channel
+from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
 
@@ -236,11 +236,11 @@ class Slots:
         while True:
             await asyncio.sleep(self.settings.sweep_every_s * random.uniform(0.8, 1.2))  # noqa: S311
             try:
-                await self._send_waiting()
-                await self._end_exhausted()
                 await self._measure()
+                await self._end_exhausted()
                 if also is not None:
                     await also()
+                await self._send_waiting()
             except (DatabaseUnavailable, StorageUnavailable) as error:
                 log.warning("sweep postponed", reason=str(error.context.get("reason") or error))
             except Exception:
@@ -252,11 +252,8 @@ class Slots:
                 return
             waiting = await jobs.unsent(c, resend_after_s=RESEND_S)
             await jobs.mark_sent(c, [row["id"] for row in waiting])
-        for row in waiting:  # after the commit; a message lost here is sent again in RESEND_S
-            kind = JobKind(row["kind"])
-            if kind in QUEUES:
-                await send(self.redis, kind, f"{row['id']}:{row['attempt']}")
-        await wake(self.redis, [JobKind(row["kind"]) for row in waiting])
+        # after the commit; a message lost here is sent again in RESEND_S
+        await hint(self.redis, [(JobKind(row["kind"]), f"{row['id']}:{row['attempt']}") for row in waiting])
 
     async def _measure(self) -> None:
         async with self.db.connection() as c:

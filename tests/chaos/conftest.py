@@ -1,0 +1,73 @@
+"""One fleet a session, healed before every test; what each fault came to is entered in one ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chaos import fleet as fleets
+from tests.chaos import ledger as ledgers
+from tests.chaos.fleet import Fleet
+from tests.chaos.ledger import Entry, Ledger
+from tests.chaos.rounds import ROUNDS
+from tests.chaos.runs import Runs
+from tests.e2e.person import Person
+
+SECONDS_A_ROUND = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/chaos" in item.path.as_posix():
+            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_ROUND * ROUNDS))
+
+
+@pytest.fixture(scope="session")
+def ledger() -> Iterator[Ledger]:
+    ledger = Ledger()
+    yield ledger
+    print(f"\n{ledger.markdown()}")
+    if ledgers.wanted():
+        ledger.write()
+
+
+@pytest.fixture(scope="session")
+def whole_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with fleets.fleet(tmp_path_factory.mktemp("chaos")) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+def person(whole_fleet: Fleet) -> Iterator[Person]:
+    person = Person(whole_fleet.url, "zoe@example.com")
+    yield person
+    person.close()
+
+
+@pytest.fixture
+def fleet(whole_fleet: Fleet) -> Fleet:
+    """Whatever the test before has left behind, it runs and passes everything on."""
+    whole_fleet.heal()
+    return whole_fleet
+
+
+@pytest.fixture
+def runs(fleet: Fleet, person: Person) -> Runs:
+    return Runs(fleet, person)
+
+
+@pytest.fixture
+def enter(ledger: Ledger, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Entry]]:
+    """Open this test's entry; it says FAILED unless the test comes to its end."""
+    failures = request.session.testsfailed
+    opened: list[Entry] = []
+
+    def open_entry(fault: str) -> Entry:
+        opened.append(Entry(fault, failed=True))
+        ledger.entries.append(opened[-1])
+        return opened[-1]
+
+    yield open_entry
+    for entry in opened:
+        entry.failed = request.session.testsfailed > failures

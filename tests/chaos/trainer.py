@@ -1,0 +1,14 @@
+"""`python -m tests.chaos.trainer`: the trainer, whose fits do what `tests.chaos.steps` makes them do."""
+
+from __future__ import annotations
+
+import uvloop
+
+from services.trainer.__main__ import main
+from services.trainer.steps import STEPS
+
+PRELOAD = ("services.trainer.table", "services.trainer.profile", "services.trainer.plan")
+"""What its steps need and no more: it is started again and again."""
+
+if __name__ == "__main__":
+    uvloop.run(main(STEPS | {"fit": "tests.chaos.steps:fit"}, PRELOAD))

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import hypothesis
 import pytest
 
 from deploy import embedded
+
+# Machines are shared: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile(
+    "trainyard", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("trainyard")
 
 
 @pytest.fixture(scope="session")

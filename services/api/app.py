@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,12 @@ from services.api import openapi, tokens
 from services.api.auth import Authenticate
 from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
+from services.api.idempotency import provide_once
 from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.problems import HANDLERS
-from services.api.routes import auth, downloads, files, models, results, system, train
+from services.api.routes import auth, downloads, files, models, results, status, system, train
+from shared.queue import TASKS_CHANNEL, listen
 from shared.resources import open_resources
 
 
@@ -44,10 +47,13 @@ def create_app(settings: Settings) -> Litestar:
                 tokens=tokens.Tokens(settings.auth),
                 watches=watches,
             )
+            listening = asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced))
             try:
                 yield
             finally:
+                listening.cancel()
                 await watches.stop()
+                await asyncio.gather(listening, return_exceptions=True)
 
     app = Litestar(
         route_handlers=[
@@ -55,6 +61,7 @@ def create_app(settings: Settings) -> Litestar:
             auth.router(local_sign_in=settings.auth.auth_dev_login),
             files.router,
             train.router,
+            status.router,
             results.router,
             downloads.router,
             models.router,
@@ -62,6 +69,7 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={
             "api": Provide(provide_api, sync_to_thread=False),
             "user": Provide(provide_user, sync_to_thread=False),
+            "once": Provide(provide_once),
         },
         request_class=JsonRequest,
         middleware=[Authenticate()],

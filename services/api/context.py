@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -16,10 +17,12 @@ from msgspec import Struct
 from services.api.auth import Identity
 from services.api.long_poll import Watches
 from services.api.tokens import Tokens
+from shared.contracts import JobKind
 from shared.db.pool import Database
 from shared.errors import NotFound
+from shared.queue import announce, hint
 from shared.resources import Resources
-from shared.settings import S3, Api, Auth, Logging, Postgres, Redis, Retention, load, require
+from shared.settings import S3, Api, Auth, Logging, Postgres, Quotas, Redis, Retention, load, require
 from shared.storage import Store
 
 
@@ -32,6 +35,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     redis: Redis
     s3: S3
     retention: Retention
+    quotas: Quotas
     logging: Logging
 
 
@@ -44,6 +48,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         redis=load(Redis, environ),
         s3=load(S3, environ),
         retention=load(Retention, environ),
+        quotas=load(Quotas, environ),
         logging=load(Logging, environ),
     )
     require(settings.postgres, "api_database_url")
@@ -68,6 +73,12 @@ class Context(Struct, frozen=True, kw_only=True):
     @property
     def store(self) -> Store:
         return self.resources.store
+
+    async def changed(self, task_id: uuid.UUID, *jobs: tuple[JobKind, uuid.UUID]) -> None:
+        """After the commit of what changed a task: wake the workers for its jobs, and whoever watches
+        it. Never raises, and takes a second at most where Redis does not answer."""
+        self.watches.heard(task_id)
+        await asyncio.gather(hint(self.redis, jobs), announce(self.redis, task_id))
 
 
 def provide_api(state: State) -> Context:

@@ -61,6 +61,22 @@ async def page(
     return [_file(row) for row in rows]
 
 
+async def hold(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> bool:
+    """Keep a file from being deleted until the transaction ends; False where it is not there."""
+    row = await c.fetchrow(
+        "SELECT id FROM trainyard.files WHERE id = $1 AND user_id = $2 AND deleted_at IS NULL FOR SHARE",
+        file_id,
+        user_id,
+    )
+    return row is not None
+
+
+async def lock(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> None:
+    """Wait for those who hold it, before `mark_deleted` looks for tasks that read it: one statement would
+    look with the eyes of before it waited."""
+    await c.execute("SELECT FROM trainyard.files WHERE id = $1 AND user_id = $2 FOR UPDATE", file_id, user_id)
+
+
 async def mark_deleted(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> bool:
     """False where there is no such file, or a task that is queued or running reads it."""
     row = await c.fetchrow(

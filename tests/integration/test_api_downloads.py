@@ -173,11 +173,11 @@ async def test_before_the_end_there_are_results_but_no_downloads(
     task_id = uuid.UUID((await api_runs.queued(api, me))["task_id"])
     empty = (await me.get(f"/ml/results/{task_id}")).json()
     assert (empty["leaderboard"], empty["schema"]) == ([], None)
-    for download in ("download-model/{}/best_model", "download-leaderboard/{}", "download-all-models/{}"):
-        for state in ("queued", "running"):
-            await api_runs.execute(
-                worker_db, "UPDATE trainyard.tasks SET status = $2 WHERE id = $1", task_id, state
-            )
+    for state in ("queued", "running"):
+        await api_runs.execute(
+            worker_db, "UPDATE trainyard.tasks SET status = $2 WHERE id = $1", task_id, state
+        )
+        for download in ("download-model/{}/best_model", "download-leaderboard/{}", "download-all-models/{}"):
             answer = await me.get(f"/ml/{download.format(task_id)}")
             assert answer.status_code == 400
             assert answer.json()["detail"] == "Training not completed"

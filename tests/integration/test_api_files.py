@@ -169,9 +169,10 @@ async def test_the_profile_is_made_ready_or_says_why_not(me: httpx.AsyncClient, 
     url = f"/files/{file_id}/profile"
     making = await me.get(url)
     assert (making.status_code, making.headers["retry-after"]) == (202, "1")
+    broken = uuid.UUID((await upload(me, name="broken.csv"))["file_id"])
     async with worker_db.transaction() as c:
-        await files.profile_failed(c, file_id, "line 3 has 5 fields, the header has 3")
-    failed = await me.get(url)
+        await files.profile_failed(c, broken, "line 3 has 5 fields, the header has 3")
+    failed = await me.get(f"/files/{broken}/profile")
     assert (failed.status_code, failed.json()["type"]) == (422, "table-unreadable")
     assert failed.json()["detail"] == "line 3 has 5 fields, the header has 3"
     profile = Profile(
@@ -194,7 +195,7 @@ async def test_a_file_is_deleted_unless_a_run_reads_it(
     assert (busy.status_code, busy.json()["type"]) == (409, "conflict")
     await api_runs.execute(
         worker_db,
-        "UPDATE trainyard.tasks SET status = 'completed' WHERE id = $1",
+        "UPDATE trainyard.tasks SET status = 'failed' WHERE id = $1",
         uuid.UUID(task["task_id"]),
     )
     assert (await me.delete(url)).status_code == 204

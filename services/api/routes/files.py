@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +17,21 @@ from msgspec import Struct
 
 from services.api.auth import Identity
 from services.api.context import Context, FileId, parse_id
+from services.api.idempotency import IdempotencyKey, KeptUpload, key_of, replayed
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
-from services.api.upload import receive
+from services.api.quotas import bytes_left, full, room_for_bytes
+from services.api.upload import FRAME_BYTES, Upload, receive
 from shared.contracts import File, JobKind, Profile, uuid7
 from shared.db import files, jobs
 from shared.errors import (
     Conflict,
     FileNotFound,
     InvalidRequest,
+    KeyInUse,
+    KeyReused,
     MalformedRequest,
+    QuotaExceeded,
     StorageUnavailable,
     TableUnreadable,
     TooLarge,
@@ -72,45 +79,89 @@ class UploadOperation(Operation):
     operation_class=UploadOperation,
     request_max_body_size=None,
     summary="Upload a table",
-    responses=responses(MalformedRequest, UnsupportedMedia, TooLarge, InvalidRequest, StorageUnavailable),
+    responses=responses(
+        MalformedRequest,
+        UnsupportedMedia,
+        TooLarge,
+        InvalidRequest,
+        KeyInUse,
+        KeyReused,
+        QuotaExceeded,
+        StorageUnavailable,
+    ),
 )
 async def upload(
-    request: Request[Identity, Any, Any], api: NamedDependency[Context], user: NamedDependency[Identity]
+    request: Request[Identity, Any, Any],
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[File]:
-    """Streamed to storage as it comes, in constant memory; a profile of it is made right after."""
+    """Streamed to storage as it comes, in constant memory; a profile of it is made right after. Under an
+    `Idempotency-Key` the same upload is the same bytes under the same name; they are read again to see
+    that they are, and not stored again."""
+    kept = KeptUpload(api, key_of(request, idempotency_key))
+    async with kept.held(), receive(request, api.settings.api.max_upload_bytes) as incoming:
+        if kept.known is not None:
+            return replayed(kept.known, await _fingerprint_of(incoming))
+        return await _store(request, api, user.user_id, incoming, kept)
+
+
+async def _store(
+    request: Request[Identity, Any, Any], api: Context, user_id: uuid.UUID, incoming: Upload, kept: KeptUpload
+) -> Response[File]:
     file_id = uuid7()
-    store, key = api.store, dataset_key(user.user_id, file_id)
-    limit = api.settings.api.max_upload_bytes
-    async with receive(request, limit) as incoming:
+    store, key = api.store, dataset_key(user_id, file_id)
+    limit, left = api.settings.api.max_upload_bytes, await bytes_left(api, user_id)
+    if left <= 0 or (request.content_length or 0) > left + FRAME_BYTES:
+        raise full(api)
+    try:
         stored = await store.put_stream(
             store.datasets,
             key,
             incoming.chunks,
             content_type="application/octet-stream",
             filename=incoming.name,
-            max_bytes=limit,
+            max_bytes=min(limit, left),
         )
+    except TooLarge:
+        if left < limit:
+            raise full(api) from None
+        raise
     try:
-        async with api.db.transaction(user.user_id) as c:
+        async with api.db.transaction(user_id) as c:
+            await room_for_bytes(api, c, user_id, stored.size_bytes)
             await files.insert(
                 c,
                 file_id=file_id,
-                user_id=user.user_id,
+                user_id=user_id,
                 name=incoming.name,
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
             )
-            job_id = await jobs.insert(c, JobKind.PROFILE, file_id, user.user_id)
-            file = await files.get(c, user.user_id, file_id)
+            job_id = await jobs.insert(c, JobKind.PROFILE, file_id, user_id)
+            file = await files.get(c, user_id, file_id)
+            fingerprint = _fingerprint(incoming.name, stored.size_bytes, stored.sha256)
+            answer = await kept.answer(c, fingerprint, file, {"Location": f"/files/{file_id}"})
     except BaseException:
         with contextlib.suppress(StorageUnavailable):  # what stays, the sweep for orphans finds
             await store.delete(store.datasets, key)
         raise
     await hint(api.redis, [(JobKind.PROFILE, job_id)])
-    if file is None:
-        raise FileNotFound
     log.info("uploaded", file_id=str(file_id), size_bytes=stored.size_bytes)
-    return Response(file, headers={"Location": f"/files/{file_id}"})
+    return answer
+
+
+async def _fingerprint_of(incoming: Upload) -> bytes:
+    """Of an upload sent again, which is read but not stored."""
+    digest, size = hashlib.sha256(), 0
+    async for chunk in incoming.chunks:
+        size += len(chunk)
+        digest.update(chunk)
+    return _fingerprint(incoming.name, size, digest.hexdigest())
+
+
+def _fingerprint(name: str, size_bytes: int, sha256: str) -> bytes:
+    return hashlib.sha256(f"{size_bytes} {sha256} {name}".encode()).digest()
 
 
 @get("/", summary="My files, newest first", responses=responses(InvalidRequest))
@@ -168,6 +219,7 @@ async def delete_file(
     """Gone at once; models that were saved from it stay. 409 while a run that has not ended reads it."""
     parsed = parse_id(file_id, FileNotFound)
     async with api.db.transaction(user.user_id) as c:
+        await files.lock(c, user.user_id, parsed)
         if not await files.mark_deleted(c, user.user_id, parsed):
             if await files.get(c, user.user_id, parsed) is None:
                 raise FileNotFound

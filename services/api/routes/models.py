@@ -14,16 +14,21 @@ from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import Context, ModelId, parse_id
 from services.api.handover import PICKLE, Download, hand_over
+from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
 from services.api.problems import responses
+from services.api.quotas import room_for_bytes
 from services.api.routes.downloads import GET_AND_HEAD, HANDED_OVER, ended
 from shared.contracts import JobKind, Model, ModelPatch, ModelStats, ModelStatus, SaveRequest, TaskType, uuid7
 from shared.db import candidates, jobs, models
 from shared.errors import (
     Conflict,
     InvalidRequest,
+    KeyInUse,
+    KeyReused,
     MalformedRequest,
     ModelNotFound,
+    QuotaExceeded,
     StorageUnavailable,
     TaskNotFound,
     TrainingNotCompleted,
@@ -51,22 +56,34 @@ _SAVE = Example(
     status_code=202,
     summary="Save a model of a run",
     responses=responses(
-        MalformedRequest, UnsupportedMedia, TaskNotFound, ModelNotFound, TrainingNotCompleted, InvalidRequest
+        MalformedRequest,
+        UnsupportedMedia,
+        TaskNotFound,
+        ModelNotFound,
+        TrainingNotCompleted,
+        InvalidRequest,
+        KeyInUse,
+        KeyReused,
+        QuotaExceeded,
     ),
 )
 async def save(
     data: Annotated[SaveRequest, Body(examples=[_SAVE])],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
+    once: NamedDependency[Once],
 ) -> Response[Model]:
     """Its file is copied into the registry's own bucket; until then the model is `saving`."""
     model_id = uuid7()
     async with api.db.transaction(user.user_id) as c:
+        if (known := await once.replay(c)) is not None:
+            return known
         task = await ended(c, user.user_id, data.task_id)
         plan = plan_of(task["plan"])
         chosen = choose(await candidates.board(c, data.task_id, user.user_id), plan, data.leaderboard_model)
         if plan is None:
             raise ModelNotFound
+        await room_for_bytes(api, c, user.user_id, chosen.size_bytes)
         model = await models.insert(
             c,
             model_id=model_id,
@@ -82,9 +99,11 @@ async def save(
         if model is None:
             raise ModelNotFound
         job_id = await jobs.insert(c, JobKind.SAVE, model_id, user.user_id)
+        headers = {"Location": f"/models/{model_id}", "Retry-After": "1"}
+        answer = await once.answer(c, model, headers)
     await hint(api.redis, [(JobKind.SAVE, job_id)])
     log.info("model saving", model_id=str(model_id), task_id=str(data.task_id), slug=chosen.slug)
-    return Response(model, headers={"Location": f"/models/{model_id}", "Retry-After": "1"})
+    return answer
 
 
 @get("/", summary="My saved models", responses=responses(InvalidRequest))

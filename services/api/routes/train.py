@@ -1,23 +1,23 @@
-"""Training: asking for a run, watching it, forgetting it."""
+"""Training: asking for a run, stopping it, going on with it, forgetting it."""
 
 from __future__ import annotations
 
-import re
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import structlog
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import Body, HeaderParameter, QueryParameter
+from litestar.params import Body, QueryParameter
 
 from services.api.auth import Identity
 from services.api.context import Context, TaskId, parse_id
+from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
+from services.api.quotas import room_for_a_run
 from shared.check_request import check_request
 from shared.contracts import (
     MODELS,
@@ -34,15 +34,21 @@ from shared.contracts import (
 )
 from shared.db import files, jobs, tasks
 from shared.db.pool import Connection
-from shared.errors import FileNotFound, InvalidRequest, MalformedRequest, TaskNotFound, UnsupportedMedia
-from shared.queue import hint
+from shared.errors import (
+    Conflict,
+    FileNotFound,
+    InvalidRequest,
+    KeyInUse,
+    KeyReused,
+    MalformedRequest,
+    QuotaExceeded,
+    TaskNotFound,
+    UnsupportedMedia,
+)
 
 log = structlog.get_logger(__name__)
 
 LONGEST_NAME = 200
-LONGEST_WAIT_S = 60
-
-_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 _EXAMPLES = [
     Example(
@@ -69,31 +75,46 @@ _EXAMPLES = [
     "/train",
     status_code=202,
     summary="Train models on a file",
-    responses=responses(MalformedRequest, UnsupportedMedia, FileNotFound, InvalidRequest),
+    responses=responses(
+        MalformedRequest, UnsupportedMedia, FileNotFound, InvalidRequest, KeyInUse, KeyReused, QuotaExceeded
+    ),
 )
 async def train(
     data: Annotated[TrainRequest, Body(examples=_EXAMPLES)],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
+    once: NamedDependency[Once],
 ) -> Response[Task]:
     """Answers at once; the run is watched at `Location`. What cannot be trained is refused with every
     reason, where the file's profile already tells."""
     task_id = uuid7()
     async with api.db.transaction(user.user_id) as c:
+        if (known := await once.replay(c)) is not None:
+            return known
+        await room_for_a_run(api, c, user.user_id)
         file = await files.get(c, user.user_id, data.file_id)
         if file is None:
             raise FileNotFound
         await _refuse_untrainable(c, user.user_id, data)
         name = data.name or _default_name(file, data.target)
-        if not await tasks.insert(c, task_id=task_id, user_id=user.user_id, request=data, name=name):
+        held = await files.hold(c, user.user_id, data.file_id)
+        if not held or not await tasks.insert(
+            c, task_id=task_id, user_id=user.user_id, request=data, name=name
+        ):
             raise FileNotFound
         job_id = await jobs.insert(c, JobKind.PLAN, task_id, user.user_id)
-        task = await tasks.get(c, user.user_id, task_id)
-    await hint(api.redis, [(JobKind.PLAN, job_id)])
+        answer = await _accepted(c, user.user_id, task_id, once)
+    await api.changed(task_id, (JobKind.PLAN, job_id))
+    log.info("task queued", task_id=str(task_id))
+    return answer
+
+
+async def _accepted(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, once: Once) -> Response[Task]:
+    task = await tasks.get(c, user_id, task_id)
     if task is None:
         raise TaskNotFound
-    log.info("task queued", task_id=str(task_id))
-    return Response(task, headers={"Location": f"/ml/status/{task_id}", "Retry-After": "1"})
+    headers = {"Location": f"/ml/status/{task_id}"}
+    return await once.answer(c, task, headers if task.status in TERMINAL else headers | {"Retry-After": "1"})
 
 
 async def _refuse_untrainable(c: Connection, user_id: uuid.UUID, request: TrainRequest) -> None:
@@ -129,68 +150,6 @@ async def list_choices(
     return Page(items=[choice for kind in kinds for choice in MODELS[kind].values()], next_cursor=None)
 
 
-@get(
-    "/status/{task_id:str}",
-    summary="How a run is getting on",
-    responses=responses(TaskNotFound, InvalidRequest)
-    | {304: ResponseSpec(None, generate_examples=False, description="Nothing changed since that ETag")},
-)
-async def status(
-    task_id: TaskId,
-    request: Request[Identity, Any, Any],
-    api: NamedDependency[Context],
-    user: NamedDependency[Identity],
-    if_none_match: Annotated[
-        str | None, HeaderParameter(name="If-None-Match", description="The ETag seen last")
-    ] = None,
-    wait: Annotated[
-        float,
-        QueryParameter(
-            ge=0,
-            le=LONGEST_WAIT_S,
-            description="Seconds to wait for a change relative to If-None-Match or, without it, to now",
-        ),
-    ] = 0,
-) -> Response[Task | None]:
-    """A weak ETag grows with every change; `Retry-After` is there while the run has not ended."""
-    parsed = parse_id(task_id, TaskNotFound)
-    if if_none_match is not None or wait:
-        seen = await _seen(api, user, parsed)
-        same = if_none_match is None or _matches(if_none_match, seen["version"])
-        if wait and same and not _ended(seen):
-            await api.watches.changed(user.user_id, parsed, seen["version"], wait)
-            seen = await _seen(api, user, parsed)
-        if if_none_match is not None and _matches(if_none_match, seen["version"]):
-            return Response(None, status_code=304, headers=_headers(seen["version"], _ended(seen)))
-    async with api.db.connection() as c:
-        task = await tasks.get(c, user.user_id, parsed)
-    if task is None:
-        raise TaskNotFound
-    return Response(task, headers=_headers(task.version, task.status in TERMINAL))
-
-
-async def _seen(api: Context, user: Identity, task_id: uuid.UUID) -> Any:
-    async with api.db.connection() as c:
-        row = await tasks.version(c, user.user_id, task_id)
-    if row is None:
-        raise TaskNotFound
-    return row
-
-
-def _ended(row: Any) -> bool:
-    return TaskStatus(row["status"]) in TERMINAL
-
-
-def _matches(if_none_match: str, version: int) -> bool:
-    """Weak comparison (RFC 9110, section 8.8.3.2)."""
-    return if_none_match.strip() == "*" or str(version) in _TAG.findall(if_none_match)
-
-
-def _headers(version: int, ended: bool) -> dict[str, str]:
-    headers = {"ETag": f'W/"{version}"', "Cache-Control": "private, no-cache"}
-    return headers if ended else headers | {"Retry-After": "1"}
-
-
 @get("/tasks", summary="My runs, newest first", responses=responses(InvalidRequest))
 async def list_tasks(
     api: NamedDependency[Context],
@@ -208,6 +167,72 @@ async def list_tasks(
     return Page(items=items, next_cursor=id_cursor(items[-1].task_id) if more else None)
 
 
+@post(
+    "/cancel/{task_id:str}",
+    status_code=202,
+    summary="Stop a run",
+    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest),
+)
+async def cancel(
+    task_id: TaskId,
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    once: NamedDependency[Once],
+) -> Response[Task]:
+    """Work stops within seconds, and the run is then `cancelled`; models that are done stay, and can be
+    downloaded and saved. Asking again while it stops changes nothing; 409 for a run that has ended."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        if (known := await once.replay(c)) is not None:
+            return known
+        if await tasks.request_cancel(c, user.user_id, parsed) is None:
+            if (seen := await tasks.version(c, user.user_id, parsed)) is None:
+                raise TaskNotFound
+            raise Conflict(f"The run has ended already: it is {seen['status']}")
+        job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
+        answer = await _accepted(c, user.user_id, parsed, once)
+    await api.changed(parsed, (JobKind.FINISH, job_id))
+    log.info("cancel requested", task_id=task_id)
+    return answer
+
+
+@post(
+    "/resume/{task_id:str}",
+    status_code=202,
+    summary="Go on with a run",
+    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest, QuotaExceeded),
+)
+async def resume(
+    task_id: TaskId,
+    api: NamedDependency[Context],
+    user: NamedDependency[Identity],
+    once: NamedDependency[Once],
+) -> Response[Task]:
+    """A run that failed or was cancelled is queued again, with its whole time budget: models that are
+    done stay as they are, the others are tried (again). 409 for a run in another state, and where the
+    file that it reads was deleted."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        if (known := await once.replay(c)) is not None:
+            return known
+        await room_for_a_run(api, c, user.user_id)
+        task = await tasks.results(c, user.user_id, parsed)
+        if task is None:
+            raise TaskNotFound
+        status = TaskStatus(task["status"])
+        if status not in (TaskStatus.FAILED, TaskStatus.CANCELLED):
+            raise Conflict(f"Only a run that failed or was cancelled can go on; this one is {status}")
+        if task["file_id"] is None or not await files.hold(c, user.user_id, task["file_id"]):
+            raise Conflict("The file that the run reads was deleted: upload it and train anew")
+        if not await tasks.request_resume(c, user.user_id, parsed):
+            raise Conflict("The run was changed by another request meanwhile")
+        job_id = await jobs.insert(c, JobKind.PLAN, parsed, user.user_id)
+        answer = await _accepted(c, user.user_id, parsed, once)
+    await api.changed(parsed, (JobKind.PLAN, job_id))
+    log.info("resumed", task_id=task_id)
+    return answer
+
+
 @delete("/tasks/{task_id:str}", summary="Delete a run", responses=responses(TaskNotFound))
 async def delete_task(
     task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]
@@ -218,9 +243,11 @@ async def delete_task(
         if not await tasks.mark_deleted(c, user.user_id, parsed):
             raise TaskNotFound
         job_id = await jobs.insert(c, JobKind.PURGE, parsed, user.user_id)
-    await hint(api.redis, [(JobKind.PURGE, job_id)])
+    await api.changed(parsed, (JobKind.PURGE, job_id))
 
 
 router = Router(
-    path="/ml", route_handlers=[train, list_choices, status, list_tasks, delete_task], tags=["Training"]
+    path="/ml",
+    route_handlers=[train, list_choices, list_tasks, cancel, resume, delete_task],
+    tags=["Training"],
 )

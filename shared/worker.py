@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import arq.worker
@@ -25,7 +25,7 @@ from arq.worker import func
 from shared.contracts import JobKind
 from shared.db import jobs
 from shared.db.jobs import Job
-from shared.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable, TrainyardError
+from shared.errors import DatabaseUnavailable, LeaseLost, StorageCorrupt, StorageUnavailable, TrainyardError
 from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
 from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 SWEEP_LOCK = 0x73776565
 RESEND_S = 10.0
 """A message whose job still waits after this long may be lost, and is sent again."""
+ROOM_S = 0.1
+"""How often a job that has to be alone looks whether it is."""
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -77,6 +79,8 @@ class Slots:
         self.light_kinds = [kind for kind, handler in handlers.items() if not handler.heavy]
         self.lanes = lanes
         self.heavy_free = heavy_slots
+        self.heavy_running = 0
+        self.alone = 0
         self.owner = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}"
         self.held: dict[uuid.UUID, tuple[Job, asyncio.Task[None]]] = {}
         self.lost: set[uuid.UUID] = set()
@@ -105,8 +109,8 @@ class Slots:
 
     async def _work(self) -> None:
         while not self.draining:
-            kinds = self.kinds if self.heavy_free > 0 else self.light_kinds
-            heavy = kinds is self.kinds and self.heavy_free > 0
+            heavy = self.heavy_free > 0 and not self.alone
+            kinds = self.kinds if heavy else self.light_kinds
             self.heavy_free -= heavy  # taken before the claim, which others make at the same time
             try:
                 self.kicked = False
@@ -160,9 +164,9 @@ class Slots:
                 self.lost.discard(job.id)
 
     async def _attempt(self, job: Job) -> None:
-        handler = self.handlers[job.kind]
         try:
-            await handler.run(job)
+            async with self._room(job):
+                await self.handlers[job.kind].run(job)
             JOBS.labels(job.kind, "done").inc()
         except LeaseLost:
             log.warning("lease lost: nothing written")
@@ -170,15 +174,44 @@ class Slots:
             log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
             JOBS.labels(job.kind, "waiting").inc()
             await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)
+        except StorageCorrupt as error:  # damaged on its way, as a rule, and whole the next time
+            log.warning("storage corrupt", detail=error.detail, **error.context)
+            await self._again(job, error.detail)
         except TrainyardError as error:
             await self._give_up(job, error)
         except Exception as error:
             log.exception("job failed")
-            if job.tries >= jobs.MAX_TRIES:
-                await self._give_up(job, TrainyardError(f"{type(error).__name__} after {job.tries} tries"))
-            else:
-                JOBS.labels(job.kind, "retried").inc()
-                await self._free(job, jobs.retry, delay_s=backoff_s(job.tries), error=type(error).__name__)
+            await self._again(job, type(error).__name__)
+
+    @contextlib.asynccontextmanager
+    async def _room(self, job: Job) -> AsyncIterator[None]:
+        """Heavy work runs side by side, but a job's last try by itself: where it is what kills its
+        workers, the fits that happened to run beside it are not to run out of tries with it."""
+        if not self.handlers[job.kind].heavy:
+            yield
+            return
+        alone = job.tries >= jobs.MAX_TRIES
+        self.alone += alone
+        try:
+            while self.heavy_running if alone else self.alone:  # noqa: ASYNC110 - rare, and simply right
+                await asyncio.sleep(ROOM_S)
+            self.heavy_running += 1
+            try:
+                yield
+            finally:
+                self.heavy_running -= 1
+        finally:
+            self.alone -= alone
+            if alone:
+                self.kick(self.lanes)  # what was not claimed meanwhile
+
+    async def _again(self, job: Job, reason: str) -> None:
+        """Try again later, unless it was tried often enough."""
+        if job.tries >= jobs.MAX_TRIES:
+            await self._give_up(job, TrainyardError(f"{reason} after {job.tries} tries"))
+        else:
+            JOBS.labels(job.kind, "retried").inc()
+            await self._free(job, jobs.retry, delay_s=backoff_s(job.tries), error=reason)
 
     async def _give_up(self, job: Job, error: TrainyardError) -> None:
         log.info("given up", reason=error.detail)

@@ -18,7 +18,7 @@ from shared.contracts import JobKind, uuid7
 from shared.db import jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database
-from shared.errors import CannotTrain, StorageUnavailable, TrainyardError
+from shared.errors import CannotTrain, StorageCorrupt, StorageUnavailable, TrainyardError
 from shared.queue import TRAINER_QUEUE, hint, open_queue
 from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Worker, load
@@ -250,6 +250,58 @@ async def test_light_work_does_not_wait_behind_heavy_work(
     await soon(heavy.ended)
     await stop(task)
     assert slots.heavy_free == 1
+
+
+async def test_the_last_try_of_heavy_work_is_alone(
+    resources: Resources, api_db: Database, user_id: uuid.UUID
+) -> None:
+    release, running_now, most = asyncio.Event(), 0, 0
+
+    async def count(job: Job) -> None:
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now * (job.tries == jobs.MAX_TRIES))
+        if job.tries < jobs.MAX_TRIES:
+            await release.wait()
+        running_now -= 1
+
+    recorder = Recorder(resources.db, count)
+    handlers = {JobKind.FIT: Handler(recorder.run, recorder.give_up, heavy=True)}
+    slots = Slots(resources, QUICK, handlers, lanes=2, heavy_slots=2)
+    async with api_db.transaction(user_id) as c:
+        first = await jobs.insert(c, JobKind.FIT, uuid7(), user_id)
+    task = asyncio.create_task(run_worker(slots, asyncio.Event(), queue=TRAINER_QUEUE))
+    await soon(recorder.runs)
+    async with resources.db.transaction() as c:
+        last = await jobs.insert(c, JobKind.FIT, uuid7(), user_id)
+        # two workers died with it
+        await c.execute("UPDATE trainyard.jobs SET tries = $1 WHERE id = $2", jobs.MAX_TRIES - 1, last)
+    async with asyncio.timeout(20):
+        while last not in slots.held:
+            await asyncio.sleep(0.02)
+    assert recorder.runs.empty()
+    release.set()
+    ended = [(await soon(recorder.ended))[0].id for _ in range(2)]  # type: ignore[index]
+    assert (ended, most) == ([first, last], 1)
+    await stop(task)
+    assert (slots.heavy_running, slots.alone, slots.heavy_free) == (0, 0, 2)
+
+
+async def test_a_damaged_object_is_fetched_again(
+    resources: Resources, api_db: Database, user_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.worker.backoff_s", lambda _tries: 0.01)
+
+    async def damaged_at_first(job: Job) -> None:
+        if job.tries == 1:
+            raise StorageCorrupt
+
+    recorder = Recorder(resources.db, damaged_at_first)
+    _, task = await running(resources, recorder)
+    await add_job(api_db, user_id)
+    job, how = await soon(recorder.ended)
+    assert (how, job.tries) == ("done", 2)
+    await stop(task)
 
 
 async def test_redis_away_is_no_error_for_whoever_hints(env: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up env test lint format lock clean
+.PHONY: help setup demo up env test chaos lint format lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -12,6 +12,8 @@ DATA ?=
 TARGET ?=
 TASK ?=
 ARGS ?=
+ROUNDS ?= 50
+SEED ?=
 export PYTHON
 
 help: ## What can be done here
@@ -34,6 +36,10 @@ env: ## Write .env with random secrets, for docker compose
 test: ## Run the tests, on real servers (ARGS="-k name" for some)
 	@sh deploy/setup.sh dev
 	@$(VENV)/python -m pytest $(ARGS)
+
+chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and write docs/reliability.md
+	@sh deploy/setup.sh dev
+	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_REPORT=1 $(VENV)/python -m pytest -s tests/chaos $(ARGS)
 
 lint: ## Style, types, who imports whom, and whether the locks are up to date
 	@sh deploy/setup.sh dev

@@ -12,7 +12,7 @@ from shared.storage import model_key, plot_key, report_key
 from tests.chaos.fleet import Fleet
 from tests.e2e.person import TERMINAL
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def end_of(fleet: Fleet, task_id: str, timeout_s: float = PATIENCE_S) -> str:
@@ -24,11 +24,6 @@ def end_of(fleet: Fleet, task_id: str, timeout_s: float = PATIENCE_S) -> str:
             return str(status)
         time.sleep(0.05)
     return "lost"
-
-
-def lost(fleet: Fleet, task_ids: list[str]) -> int:
-    """How many never ended."""
-    return sum(end_of(fleet, task_id) == "lost" for task_id in task_ids)
 
 
 def candidates(fleet: Fleet, task_id: str) -> dict[str, Any]:

@@ -99,7 +99,16 @@ class Backstage:
         """The rows of a statement, seen as the database's owner; read-only by custom."""
 
         async def fetch() -> list[asyncpg.Record]:
-            return await (await self._connection()).fetch(sql, *arguments)
+            try:
+                return await (await self._connection()).fetch(sql, *arguments)
+            except (
+                asyncpg.PostgresConnectionError,
+                asyncpg.InterfaceError,
+                asyncpg.AdminShutdownError,
+                OSError,
+            ):
+                self._db = None  # the server was restarted meanwhile
+                return await (await self._connection()).fetch(sql, *arguments)
 
         return self.run(fetch())
 

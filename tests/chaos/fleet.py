@@ -65,6 +65,12 @@ class Fleet:
         for name in started:
             self.running[name].wait_ready()
 
+    def stop_and_start(self, *names: str, module: str | None = None) -> None:
+        """In order; `module` as in `start`."""
+        for name in names:
+            self.running.pop(name).stop()
+        self.start(*names, module=module)
+
     def _service(self, name: str, module: str | None) -> Program:
         kind = name.partition("-")[0]
         port, path = self.port_of[name], "/health/ready" if kind != "api" else "/health/live"

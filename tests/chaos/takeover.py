@@ -15,6 +15,14 @@ def held_by(fleet: Fleet, name: str) -> list[Any]:
     )
 
 
+def holder(fleet: Fleet, kind: str) -> str | None:
+    """The name of the worker that holds a job of this kind."""
+    owner = fleet.back.value(
+        "SELECT owner FROM trainyard.jobs WHERE kind = $1 AND lease_until > now() LIMIT 1", kind
+    )
+    return str(owner).partition(".")[0] if owner else None
+
+
 def taken_over(fleet: Fleet, held: list[Any], at: float) -> list[float]:
     """Seconds from `at` until each job of `held` was claimed anew; of work that had ended there is none."""
     took = []

@@ -1,0 +1,63 @@
+"""SIGTERM with work running: an old worker goes, a new one is there already."""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Callable
+
+from tests.chaos.fleet import DRAIN_S, TRAINERS, Fleet, wait_for
+from tests.chaos.ledger import Entry
+from tests.chaos.rounds import rounds
+from tests.chaos.runs import MODELS, Runs
+from tests.chaos.takeover import held_by
+
+Enter = Callable[[str], Entry]
+
+
+def claims(fleet: Fleet, task_id: str) -> list[tuple[str, int, int]]:
+    """Every claim of the task's fits: model, attempt, tries."""
+    rows = fleet.back.rows(
+        "SELECT model_name, k.attempt, tries FROM chaos.claims k JOIN trainyard.candidates c"
+        " ON c.id = k.subject_id WHERE c.task_id = $1",
+        uuid.UUID(task_id),
+    )
+    return [(row["model_name"], row["attempt"], row["tries"]) for row in rows]
+
+
+def roll(
+    fleet: Fleet, runs: Runs, entry: Entry, fit_s: tuple[float, float], chance
+) -> list[tuple[str, int, int]]:
+    """Each trainer in turn is told to go while it fits, and replaced; the claims of it all."""
+    fleet.heal()
+    fleet.script({model: ["sleep", chance.uniform(*fit_s)] for model in MODELS})
+    tasks = [runs.begin() for _ in range(2)]
+    for name in TRAINERS:
+        wait_for(lambda old=name: held_by(fleet, old), "it holds work")
+        time.sleep(chance.uniform(0, 0.5))
+        fleet.signal(name, signal.SIGTERM)
+        assert fleet.wait_exit(name) == 0
+        fleet.start(name)
+    runs.settle(entry)
+    entry.rounds += 1
+    return [claim for task_id in tasks for claim in claims(fleet, task_id)]
+
+
+def test_short_fits_are_drained(fleet: Fleet, runs: Runs, enter: Enter) -> None:
+    entry = enter("rolling update (SIGTERM) with fits shorter than the grace period")
+    for chance in rounds("rolling update, short fits"):
+        made = roll(fleet, runs, entry, (0.4, DRAIN_S / 2), chance)
+        assert {attempt for _, attempt, _ in made} == {1}, f"fitted twice: {made}"
+    entry.besides = "nothing fitted twice"
+
+
+def test_long_fits_are_handed_over(fleet: Fleet, runs: Runs, enter: Enter) -> None:
+    entry = enter("rolling update (SIGTERM) with fits longer than the grace period")
+    handed = 0
+    for chance in rounds("rolling update, long fits"):
+        made = roll(fleet, runs, entry, (DRAIN_S + 1, DRAIN_S + 2), chance)
+        assert {tries for _, _, tries in made} == {1}, f"a drain cost a try: {made}"
+        handed += sum(attempt > 1 for _, attempt, _ in made)
+    assert handed
+    entry.besides = f"{handed} fits handed over, none at the cost of a try"

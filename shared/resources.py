@@ -17,6 +17,9 @@ from shared.settings import S3, Postgres, Redis
 from shared.storage import Store, open_store
 
 CHECK_S = 2.0
+DATABASE_S = 5.0
+"""What one use of the database may take where somebody waits for the answer; a connection to use is
+waited for as well (`shared.db.pool.ACQUIRE_S`)."""
 
 
 class Resources(msgspec.Struct, frozen=True):
@@ -47,9 +50,11 @@ async def open_resources(
     url: str, *, postgres: Postgres, redis: Redis, s3: S3, application: str, patient: bool = False
 ) -> AsyncIterator[Resources]:
     """Open all three for the login of `url`. Nothing is contacted yet: a part that is away stops no
-    process from starting."""
+    process from starting. `patient` (workers): no one waits for an answer, so what hangs may take its
+    time."""
+    deadline_s = None if patient else DATABASE_S
     async with (
-        open_database(url, postgres, application=application) as db,
+        open_database(url, postgres, application=application, deadline_s=deadline_s) as db,
         open_queue(redis, patient=patient) as queue,
         open_store(s3) as store,
     ):

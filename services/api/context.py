@@ -25,6 +25,9 @@ from shared.resources import Resources
 from shared.settings import S3, Api, Auth, Logging, Postgres, Quotas, Redis, Retention, load, require
 from shared.storage import Store
 
+STORE_PATIENCE_S = 6.0
+"""How long one call of the store may take, or an upload may not get further, while somebody waits."""
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """All that the API is configured by."""

@@ -16,10 +16,10 @@ from litestar.exceptions import HTTPException
 from litestar.response import Stream
 from msgspec import Struct
 
-from services.api.context import Context
+from services.api.context import STORE_PATIENCE_S, Context
 from shared.contracts import Link
 from shared.errors import ModelNotFound
-from shared.storage import ObjectMissing, content_disposition, downloads_mode
+from shared.storage import ObjectMissing, content_disposition, downloads_mode, patience
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,11 @@ class Download(Struct, frozen=True, kw_only=True):
 
 async def hand_over(request: Request[Any, Any, Any], api: Context, file: Download) -> Response[Any]:
     """Raises ModelNotFound where the store has lost the object, StorageUnavailable."""
+    with patience(STORE_PATIENCE_S):
+        return await _hand_over(request, api, file)
+
+
+async def _hand_over(request: Request[Any, Any, Any], api: Context, file: Download) -> Response[Any]:
     if request.method == "HEAD":
         # not by redirect: a link that is signed for GET is refused to HEAD by most stores
         return Response(b"", media_type=file.content_type, headers=_headers(file, file.size_bytes))

@@ -6,6 +6,7 @@ back to the pool carries no one's identity. Workers have a login and policies of
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +20,7 @@ from shared.settings import Postgres
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
-ACQUIRE_S = 5.0
+ACQUIRE_S = 4.0
 COMMAND_S = 30.0
 
 AWAY = (
@@ -51,25 +52,50 @@ def claims(user_id: uuid.UUID) -> str:
     return f'{{"sub":"{user_id}"}}'
 
 
-class Database:
-    """A pool of one login's connections."""
+_AS_USER = """
+    SELECT set_config('request.jwt.claims', $1, true),
+           set_config('idle_in_transaction_session_timeout', '15s', true)
+"""
+"""A process that stops in the middle of a request holds the request's locks no longer than that."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+
+class Database:
+    """A pool of one login's connections.
+
+    `deadline_s`: how long a connection may be used at a time. A server that hangs is then taken for away
+    without asking it to cancel, which it would not answer either.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, deadline_s: float | None = None) -> None:
         self.pool = pool
+        self._deadline_s = deadline_s
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection outside a transaction: for one-statement work. Raises DatabaseUnavailable."""
         with answering():
             async with self.pool.acquire(timeout=ACQUIRE_S) as connection:
-                yield connection
+                if self._deadline_s is None:
+                    yield connection
+                    return
+                loop = asyncio.get_running_loop()
+                overdue = loop.call_later(self._deadline_s, self._cut, connection)
+                try:
+                    yield connection
+                finally:
+                    overdue.cancel()
+
+    def _cut(self, connection: Connection) -> None:
+        """Whoever waits for it gets an error; the idle ones are opened anew, for they hang likewise."""
+        connection.terminate()
+        self._expiring = asyncio.create_task(self.pool.expire_connections())
 
     @contextlib.asynccontextmanager
     async def transaction(self, user_id: uuid.UUID | None = None) -> AsyncIterator[Connection]:
         """One transaction, as `user_id` where given. Raises DatabaseUnavailable."""
         async with self.connection() as connection, connection.transaction():
             if user_id is not None:
-                await connection.execute("SELECT set_config('request.jwt.claims', $1, true)", claims(user_id))
+                await connection.execute(_AS_USER, claims(user_id))
             yield connection
 
     async def check(self) -> None:
@@ -93,7 +119,9 @@ async def _leave(_connection: asyncpg.Connection) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_database(url: str, settings: Postgres, *, application: str) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, settings: Postgres, *, application: str, deadline_s: float | None = None
+) -> AsyncIterator[Database]:
     """A pool that opens its connections when they are needed: a server that is away stops no start."""
     pool = asyncpg.create_pool(
         url,
@@ -107,7 +135,7 @@ async def open_database(url: str, settings: Postgres, *, application: str) -> As
         server_settings={"application_name": application},
     )
     async with pool:
-        yield Database(pool)
+        yield Database(pool, deadline_s)
 
 
 def without_nulls(row: Any, *names: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 `python -m shared.storage` makes the buckets.
 """
 
-from shared.storage.faults import ObjectExists, ObjectMissing
+from shared.storage.faults import ObjectExists, ObjectMissing, patience
 from shared.storage.features import PROBE_PREFIX, StoreFeatures, downloads_mode
 from shared.storage.keys import (
     belongs_to,
@@ -38,6 +38,7 @@ __all__ = [
     "downloads_mode",
     "model_key",
     "open_store",
+    "patience",
     "plot_key",
     "report_key",
     "safe_filename",

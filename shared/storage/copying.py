@@ -9,10 +9,10 @@ from typing import Any
 from shared.storage.faults import ObjectExists, store_call
 from shared.storage.features import StoreFeatures
 from shared.storage.writing import (
-    COMPLETE_TIMEOUT_S,
     Target,
     abort_upload,
     begin_upload,
+    complete_timeout,
     complete_upload,
     discard,
     is_ours,
@@ -40,7 +40,7 @@ async def copy_object(
     answer: dict[str, Any] = {}
     try:
         try:
-            async with store_call(target.bucket, target.key, timeout_s=COMPLETE_TIMEOUT_S):
+            async with store_call(target.bucket, target.key, timeout_s=complete_timeout()):
                 answer = await client.copy_object(
                     **target.place, **target.headers, CopySource=source, MetadataDirective="REPLACE", **more
                 )
@@ -76,7 +76,7 @@ async def _copied_parts(
 ) -> AsyncIterator[str]:
     for number, start in enumerate(range(0, size, part_bytes), 1):
         end = min(start + part_bytes, size) - 1
-        async with store_call(target.bucket, target.key, timeout_s=COMPLETE_TIMEOUT_S):
+        async with store_call(target.bucket, target.key, timeout_s=complete_timeout()):
             answer = await client.upload_part_copy(
                 **target.place,
                 UploadId=upload_id,

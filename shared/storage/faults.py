@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -14,6 +15,24 @@ from shared.errors import StorageCorrupt, StorageUnavailable, TrainyardError
 
 CALL_TIMEOUT_S = 90.0
 """One call with its retries. botocore bounds connecting and reading, not a peer that stops taking bytes."""
+
+
+_patience: ContextVar[float] = ContextVar("storage_patience", default=CALL_TIMEOUT_S)
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """How long one call may take, for what is begun inside: somebody waits for the answer."""
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def patience_s() -> float:
+    """What `patience` says here; `CALL_TIMEOUT_S` where it says nothing."""
+    return _patience.get()
 
 
 class ObjectMissing(TrainyardError):
@@ -38,22 +57,54 @@ _CORRUPT = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch",
 
 
 @asynccontextmanager
-async def store_call(bucket: str, key: str = "", *, timeout_s: float = CALL_TIMEOUT_S) -> AsyncIterator[None]:
-    """Wrap one exchange with the store; nothing else may raise inside.
+async def store_call(
+    bucket: str, key: str = "", *, timeout_s: float | None = None, sent: Callable[[], int] | None = None
+) -> AsyncIterator[None]:
+    """Wrap one exchange with the store, of `timeout_s` at most (default: the caller's patience); nothing
+    else may raise inside. `sent` tells how far a long body is: as long as it gets further within the
+    caller's patience the exchange goes on, up to `timeout_s`.
 
     Raises ObjectMissing, ObjectExists (a condition failed), StorageCorrupt (a digest was refused,
     or the object is shorter than asked for) and, for everything else that is not our own mistake
     (connections, timeouts, 5xx, refused credentials, a missing bucket), StorageUnavailable.
     """
     try:
-        async with asyncio.timeout(timeout_s):
-            yield
+        async with asyncio.timeout(timeout_s or patience_s()) as limit:
+            if sent is None:
+                yield
+            else:
+                with _while_moving(limit, sent):
+                    yield
     except ClientError as error:
         raise _translate(error, bucket, key) from error
     except ParamValidationError:
         raise
     except (BotoCoreError, ResponseParserError, aiohttp.ClientError, OSError) as error:
         raise StorageUnavailable(bucket=bucket, key=key, reason=type(error).__name__) from error
+
+
+@contextmanager
+def _while_moving(limit: asyncio.Timeout, sent: Callable[[], int]) -> Iterator[None]:
+    """Let `limit` end early where `sent` stays the same for as long as the caller's patience."""
+    loop, patient = asyncio.get_running_loop(), patience_s()
+    end = limit.when() or float("inf")
+    at, timer = -1, None
+
+    def look() -> None:
+        nonlocal at, timer
+        if limit.expired():
+            return
+        if at != (now := sent()):
+            at = now
+            limit.reschedule(min(loop.time() + patient, end))
+        timer = loop.call_later(patient / 10, look)
+
+    look()
+    try:
+        yield
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _translate(error: ClientError, bucket: str, key: str) -> TrainyardError:

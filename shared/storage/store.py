@@ -16,7 +16,7 @@ from msgspec import Struct
 from shared.errors import StorageCorrupt, StorageUnavailable
 from shared.settings import S3
 from shared.storage import copying
-from shared.storage.faults import CALL_TIMEOUT_S, ObjectExists, ObjectMissing, store_call
+from shared.storage.faults import ObjectExists, ObjectMissing, store_call
 from shared.storage.features import StoreFeatures, probe
 from shared.storage.keys import content_disposition
 from shared.storage.writing import Stored, Target, abort_upload, settle, write
@@ -67,10 +67,16 @@ class Store:
 
     async def probe(self) -> StoreFeatures:
         """What this store can do; tried once, then remembered."""
-        async with self._probing:
+        if self._features is not None:
+            return self._features
+        async with store_call(self.artifacts):  # another's probe may be waiting for a store that hangs
+            await self._probing.acquire()
+        try:
             if self._features is None:
                 self._features = await probe(self._client, self.artifacts)
             return self._features
+        finally:
+            self._probing.release()
 
     async def check(self) -> None:
         """Health: one cheap call, answered within two seconds or StorageUnavailable."""
@@ -344,7 +350,7 @@ class Store:
             await settle(self.delete(bucket, key))
             raise
 
-    async def _has_bucket(self, bucket: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bool:
+    async def _has_bucket(self, bucket: str, *, timeout_s: float | None = None) -> bool:
         try:
             async with store_call(bucket, timeout_s=timeout_s):
                 await self._client.head_bucket(Bucket=bucket)

@@ -20,7 +20,7 @@ import structlog
 from msgspec import Struct, field
 
 from shared.errors import StorageCorrupt, TooLarge
-from shared.storage.faults import ObjectExists, ObjectMissing, UploadLost, store_call
+from shared.storage.faults import ObjectExists, ObjectMissing, UploadLost, patience_s, store_call
 from shared.storage.features import StoreFeatures
 from shared.storage.keys import content_disposition
 
@@ -37,8 +37,8 @@ PARTS_ON_THEIR_WAY = 2
 SLOWEST_BYTES_PER_S = 128 * 1024
 """A transfer slower than this is taken for a store that stopped taking bytes."""
 
-COMPLETE_TIMEOUT_S = 900.0
-"""Some stores join the parts while the call waits."""
+COMPLETE_PATIENCE = 10
+"""Some stores join the parts while the call waits: so many times the patience with other calls."""
 
 CLEAN_UP_TIMEOUT_S = 30.0
 
@@ -167,7 +167,7 @@ async def _put(client: Any, features: StoreFeatures, target: Target, part: _Part
     condition = {"IfNoneMatch": "*"} if target.exclusive and features.if_none_match else {}
     try:
         try:
-            async with store_call(target.bucket, target.key, timeout_s=_transfer_timeout(part.size)):
+            async with store_call(target.bucket, target.key, **_transfer(part)):
                 answer = await client.put_object(
                     **target.place, **target.headers, Body=part.body, ContentMD5=_b64(part.md5), **condition
                 )
@@ -249,7 +249,7 @@ async def _wait_for_one(pending: set[asyncio.Task[str]]) -> None:
 
 
 async def _send(client: Any, features: StoreFeatures, target: Target, upload_id: str, part: _Part) -> str:
-    async with store_call(target.bucket, target.key, timeout_s=_transfer_timeout(part.size)):
+    async with store_call(target.bucket, target.key, **_transfer(part)):
         answer = await client.upload_part(
             **target.place,
             UploadId=upload_id,
@@ -287,7 +287,7 @@ async def complete_upload(
     condition = {"IfNoneMatch": "*"} if target.exclusive and features.if_none_match else {}
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
     try:
-        async with store_call(target.bucket, target.key, timeout_s=COMPLETE_TIMEOUT_S):
+        async with store_call(target.bucket, target.key, timeout_s=complete_timeout()):
             await client.complete_multipart_upload(
                 **target.place, UploadId=upload_id, MultipartUpload={"Parts": parts}, **condition
             )
@@ -295,6 +295,10 @@ async def complete_upload(
         # a second try, made because the first one's answer was lost, finds the work done
         if not await is_ours(client, target):
             raise
+
+
+def complete_timeout() -> float:
+    return COMPLETE_PATIENCE * patience_s()
 
 
 async def abort_upload(client: Any, target: Target, upload_id: str) -> None:
@@ -340,7 +344,7 @@ async def settle(clean_up: Coroutine[Any, Any, None]) -> None:
     Its own failure is logged, not raised: the first error is the one that matters, and the sweep
     of stale uploads and orphans removes what an absent store could not.
     """
-    task = asyncio.create_task(asyncio.wait_for(clean_up, CLEAN_UP_TIMEOUT_S))
+    task = asyncio.create_task(asyncio.wait_for(clean_up, min(CLEAN_UP_TIMEOUT_S, patience_s() / 2)))
     cancelled = False
     while not task.done():
         try:
@@ -360,8 +364,9 @@ def _check_etag(features: StoreFeatures, target: Target, answer: dict[str, Any],
         raise StorageCorrupt(bucket=target.bucket, key=target.key, part=part.number)
 
 
-def _transfer_timeout(size: int) -> float:
-    return 90.0 + size / SLOWEST_BYTES_PER_S
+def _transfer(part: _Part) -> dict[str, Any]:
+    """How long it may take: no longer than patience without getting further, nor than the slowest store."""
+    return {"timeout_s": patience_s() + part.size / SLOWEST_BYTES_PER_S, "sent": part.body.tell}
 
 
 def _b64(digest: bytes) -> str:

@@ -16,7 +16,7 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 from msgspec import Struct
 
 from services.api.auth import Identity
-from services.api.context import Context, FileId, parse_id
+from services.api.context import STORE_PATIENCE_S, Context, FileId, parse_id
 from services.api.idempotency import IdempotencyKey, KeptUpload, key_of, replayed
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
@@ -38,7 +38,7 @@ from shared.errors import (
     UnsupportedMedia,
 )
 from shared.queue import hint
-from shared.storage import dataset_key
+from shared.storage import dataset_key, patience
 
 log = structlog.get_logger(__name__)
 
@@ -115,14 +115,15 @@ async def _store(
     if left <= 0 or (request.content_length or 0) > left + FRAME_BYTES:
         raise full(api)
     try:
-        stored = await store.put_stream(
-            store.datasets,
-            key,
-            incoming.chunks,
-            content_type="application/octet-stream",
-            filename=incoming.name,
-            max_bytes=min(limit, left),
-        )
+        with patience(STORE_PATIENCE_S):
+            stored = await store.put_stream(
+                store.datasets,
+                key,
+                incoming.chunks,
+                content_type="application/octet-stream",
+                filename=incoming.name,
+                max_bytes=min(limit, left),
+            )
     except TooLarge:
         if left < limit:
             raise full(api) from None
@@ -143,7 +144,8 @@ async def _store(
             fingerprint = _fingerprint(incoming.name, stored.size_bytes, stored.sha256)
             answer = await kept.answer(c, fingerprint, file, {"Location": f"/files/{file_id}"})
     except BaseException:
-        with contextlib.suppress(StorageUnavailable):  # what stays, the sweep for orphans finds
+        # what stays, the sweep for orphans finds
+        with contextlib.suppress(StorageUnavailable), patience(STORE_PATIENCE_S):
             await store.delete(store.datasets, key)
         raise
     await hint(api.redis, [(JobKind.PROFILE, job_id)])

@@ -33,8 +33,10 @@ def candidates(fleet: Fleet, task_id: str) -> dict[str, Any]:
 
 
 def doubled(fleet: Fleet, task_id: str, leaderboard: list[dict[str, Any]]) -> int:
-    """Candidates that ended more than once, or stand more than once in the leaderboard."""
-    ends = fleet.back.rows("SELECT candidate_id FROM chaos.ends WHERE task_id = $1", uuid.UUID(task_id))
+    """Candidates that were done more than once, or stand more than once in the leaderboard."""
+    ends = fleet.back.rows(
+        "SELECT candidate_id FROM chaos.ends WHERE task_id = $1 AND status = 'done'", uuid.UUID(task_id)
+    )
     times = Counter(row["candidate_id"] for row in ends)
     names = Counter(row["model_name"] for row in leaderboard)
     return sum(n > 1 for n in times.values()) + sum(n > 1 for n in names.values())

@@ -44,11 +44,12 @@ class Runs:
         self.tasks.append(answer.json()["task_id"])
         return self.tasks[-1]
 
-    def post(
-        self, models: list[str] = MODELS, budget_s: float = BUDGET_S, headers: dict[str, str] | None = None
-    ) -> httpx.Response:
+    def post(self, models: list[str] = MODELS, budget_s: float = BUDGET_S, key: str = "") -> httpx.Response:
+        """The bare request; `key`: its Idempotency-Key, and the run's name."""
         body = {"file_id": self.file, "target": "kind", "models": models, "time_budget_s": budget_s}
-        return self.person.http.post("/ml/train", json=body, headers=headers)
+        if not key:
+            return self.person.http.post("/ml/train", json=body)
+        return self.person.http.post("/ml/train", json=body | {"name": key}, headers={"Idempotency-Key": key})
 
     def running(self, task_id: str) -> int:
         """How many of its candidates are being fitted."""

@@ -88,13 +88,19 @@ def forever(_progress: Progress) -> None:
         pass
 
 
+def family(_progress: Progress) -> None:
+    """Work for ever, and so do two processes more."""
+    leave_children(_progress)
+    forever(_progress)
+
+
 def abort(_progress: Progress) -> None:
     os.abort()
 
 
 def leave_children(_progress: Progress) -> None:
     """Start processes that work on for ever, one of them in a session of its own, and end well."""
-    for detached in (False, False, True):
+    for detached in (False, True):
         subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=detached)
 
 
@@ -114,4 +120,4 @@ def poison(_progress: Progress, after_s: float) -> None:
     time.sleep(60)
 
 
-ACTS = {act.__name__: act for act in (sleep, eat, forever, abort, leave_children, chatter, poison)}
+ACTS = {act.__name__: act for act in (sleep, eat, forever, family, abort, leave_children, chatter, poison)}

@@ -153,10 +153,9 @@ async def delete_expired(c: Connection, *, limit: int = 1000) -> int:
     """For the sweep: how many went."""
     rows = await c.fetch(
         """
-        DELETE FROM trainyard.idempotency_keys k USING (
-            SELECT user_id, route, key FROM trainyard.idempotency_keys
-            WHERE expires_at < now() LIMIT $1 FOR UPDATE SKIP LOCKED) old
-        WHERE (k.user_id, k.route, k.key) = (old.user_id, old.route, old.key) RETURNING 1
+        DELETE FROM trainyard.idempotency_keys WHERE expires_at < now() AND (user_id, route, key) IN (
+            SELECT user_id, route, key FROM trainyard.idempotency_keys WHERE expires_at < now() LIMIT $1)
+        RETURNING 1
         """,
         limit,
     )

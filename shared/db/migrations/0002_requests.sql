@@ -41,6 +41,9 @@ CREATE POLICY own_rows ON trainyard.idempotency_keys TO trainyard_user
     USING ((select trainyard.uid()) = user_id) WITH CHECK ((select trainyard.uid()) = user_id);
 CREATE POLICY worker ON trainyard.idempotency_keys TO trainyard_worker USING (true) WITH CHECK (true);
 
+-- What a resume clears.
+GRANT UPDATE (error, started_at) ON trainyard.tasks TO trainyard_user;
+
 -- A user's queued runs are counted by every POST that adds one.
 CREATE INDEX tasks_queued ON trainyard.tasks (user_id) WHERE status = 'queued' AND deleted_at IS NULL;
 

@@ -86,6 +86,7 @@ class Slots:
         self.lost: set[uuid.UUID] = set()
         self.loops: set[asyncio.Task[None]] = set()
         self.kicked = False
+        self.started = False
         self.draining = False
 
     def kick(self, count: int = 1) -> None:
@@ -236,12 +237,12 @@ class Slots:
             log.warning("could not give the job back: its lease will run out")
 
     async def ready(self) -> bool:
-        """Whether this worker can claim work: Postgres answers and it is not draining."""
+        """Whether this worker can claim work: it has begun, Postgres answers, it is not draining."""
         try:
             await self.db.check()
         except DatabaseUnavailable:
             return False
-        return not self.draining
+        return self.started and not self.draining
 
     # --- beside the slots -----------------------------------------------------------------------
 
@@ -363,6 +364,7 @@ async def run_worker(
     messages = asyncio.create_task(worker.main())
     stopping = asyncio.create_task(stop.wait())
     beside = [asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.be_woken())]
+    slots.started = True
     try:
         slots.kick(slots.lanes)  # what waits already
         await asyncio.wait({messages, stopping}, return_when=asyncio.FIRST_COMPLETED)

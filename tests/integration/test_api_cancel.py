@@ -8,7 +8,8 @@ import uuid
 import httpx
 import pytest
 
-from shared.contracts import TaskStatus
+from shared.contracts import JobKind, TaskStatus
+from shared.db import jobs, tasks
 from shared.db.pool import Database
 from tests.integration import api_runs
 from tests.integration.api_client import Api
@@ -138,3 +139,28 @@ async def test_a_file_is_not_deleted_under_a_run_that_begins(api: Api, me: httpx
             me.post(f"/ml/resume/{task['task_id']}"), me.delete(f"/files/{task['request']['file_id']}")
         )
         assert (resumed.status_code, deleted.status_code) in {(202, 409), (409, 204)}
+
+
+async def test_a_cancel_while_the_report_is_recorded_waits_and_finds_it_ended(
+    api: Api, me: httpx.AsyncClient, worker_db: Database, user: uuid.UUID
+) -> None:
+    """Both sides lock the job before the task; the other way round this ended in a deadlock."""
+    task_id = uuid.UUID((await api_runs.queued(api, me))["task_id"])
+    await api_runs.planned(worker_db, user, task_id)
+    async with worker_db.transaction() as c:
+        await jobs.insert(c, JobKind.FINISH, task_id, user)
+        job = await jobs.claim(c, [JobKind.FINISH], "worker", 60)
+    assert job is not None
+    async with worker_db.transaction() as c:
+        assert await jobs.holds(c, job)
+        cancelling = asyncio.create_task(me.post(f"/ml/cancel/{task_id}"))
+        while not await c.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+        await tasks.finished(
+            c, task_id, status=TaskStatus.COMPLETED, message="", warnings=[], report={}, report_attempt=1
+        )
+        await jobs.done(c, job)
+    answer = await asyncio.wait_for(cancelling, 30)
+    assert answer.status_code == 409
+    assert (await me.get(f"/ml/status/{task_id}")).json()["status"] == "completed"
+    assert "finish" not in await kinds(worker_db, task_id)

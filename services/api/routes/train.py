@@ -185,11 +185,12 @@ async def cancel(
     async with api.db.transaction(user.user_id) as c:
         if (known := await once.replay(c)) is not None:
             return known
-        if await tasks.request_cancel(c, user.user_id, parsed) is None:
-            if (seen := await tasks.version(c, user.user_id, parsed)) is None:
-                raise TaskNotFound
-            raise Conflict(f"The run has ended already: it is {seen['status']}")
+        if (seen := await tasks.version(c, user.user_id, parsed)) is None:
+            raise TaskNotFound
+        # the job before the task, as workers lock them: the other way round the two could deadlock
         job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
+        if await tasks.request_cancel(c, user.user_id, parsed) is None:
+            raise Conflict(f"The run has ended already: it is {seen['status']}")
         answer = await _accepted(c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.FINISH, job_id))
     log.info("cancel requested", task_id=task_id)
@@ -224,9 +225,10 @@ async def resume(
             raise Conflict(f"Only a run that failed or was cancelled can go on; this one is {status}")
         if task["file_id"] is None or not await files.hold(c, user.user_id, task["file_id"]):
             raise Conflict("The file that the run reads was deleted: upload it and train anew")
+        # the job before the task, as workers lock them: the other way round the two could deadlock
+        job_id = await jobs.insert(c, JobKind.PLAN, parsed, user.user_id)
         if not await tasks.request_resume(c, user.user_id, parsed):
             raise Conflict("The run was changed by another request meanwhile")
-        job_id = await jobs.insert(c, JobKind.PLAN, parsed, user.user_id)
         answer = await _accepted(c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.PLAN, job_id))
     log.info("resumed", task_id=task_id)

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up env test chaos lint format lock clean
+.PHONY: help setup demo up env test chaos bench lint format lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -12,6 +12,8 @@ DATA ?=
 TARGET ?=
 TASK ?=
 ARGS ?=
+NAME ?=
+ROWS ?=
 ROUNDS ?= 50
 SEED ?=
 export PYTHON
@@ -40,6 +42,10 @@ test: ## Run the tests, on real servers (ARGS="-k name" for some)
 chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and write docs/reliability.md
 	@sh deploy/setup.sh dev
 	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_REPORT=1 $(VENV)/python -m pytest -s tests/chaos $(ARGS)
+
+bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status for one, ROWS=1000000)
+	@sh deploy/setup.sh dev
+	@BENCH_ROWS=$(ROWS) $(VENV)/python -m tests.bench $(NAME)
 
 lint: ## Style, types, who imports whom, and whether the locks are up to date
 	@sh deploy/setup.sh dev

@@ -16,6 +16,7 @@ from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.idempotency import provide_once
 from services.api.long_poll import Watches
 from services.api.observe import observe
+from services.api.places import Places
 from services.api.problems import HANDLERS
 from services.api.routes import auth, downloads, files, models, results, status, system, train
 from shared.queue import TASKS_CHANNEL, listen
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> Litestar:
                 resources=resources,
                 tokens=tokens.Tokens(settings.auth),
                 watches=watches,
+                places=Places(),
             )
             listening = asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced))
             try:

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from services.api.auth import Identity
 from services.api.long_poll import Watches
+from services.api.places import Places
 from services.api.tokens import Tokens
 from shared.contracts import JobKind
 from shared.db.pool import Database
@@ -64,6 +65,7 @@ class Context(Struct, frozen=True, kw_only=True):
     resources: Resources
     tokens: Tokens
     watches: Watches
+    places: Places
 
     @property
     def db(self) -> Database:

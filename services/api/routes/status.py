@@ -22,7 +22,7 @@ from services.api.long_poll import Seen
 from services.api.problems import responses
 from services.api.tokens import Claims
 from shared.contracts import TERMINAL, Task, TaskStatus
-from shared.db import quotas, tasks
+from shared.db import tasks
 from shared.errors import DatabaseUnavailable, InvalidRequest, TaskNotFound
 
 LONGEST_WAIT_S = 60
@@ -84,7 +84,7 @@ async def _read(api: Context, user: Identity, task_id: uuid.UUID) -> Task:
         if task is None:
             raise TaskNotFound
         if task.status is TaskStatus.QUEUED:
-            place = await quotas.queue_position(c, user.user_id, task_id)
+            place = await api.places.of(c, user.user_id, task_id)
             if place is not None:
                 task.queue_position = place
     api.watches.remember(user.user_id, task_id, Seen(task.version, task.status in TERMINAL), began)

@@ -46,6 +46,9 @@ EXPECTED = {
     "POST /ml/train",
     "GET /ml/models",
     "GET /ml/status/{task_id}",
+    "GET /ml/events/{task_id}",
+    "POST /ml/cancel/{task_id}",
+    "POST /ml/resume/{task_id}",
     "GET /ml/tasks",
     "DELETE /ml/tasks/{task_id}",
     "GET /ml/results/{task_id}",
@@ -85,6 +88,28 @@ def test_every_operation_says_what_it_does_and_how_it_can_fail(schema: dict[str,
             assert {"401", "403", "503"} <= set(failing), name
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), (name, parameter["name"])
+
+
+KEYED = ("/files", "/ml/train", "/ml/cancel/{task_id}", "/ml/resume/{task_id}", "/models/save")
+
+
+def test_every_post_that_makes_something_takes_an_idempotency_key(schema: dict[str, Any]) -> None:
+    for path in KEYED:
+        operation = schema["paths"][path]["post"]
+        header = next(p for p in operation["parameters"] if p["name"] == "Idempotency-Key")
+        assert (header["in"], header["required"]) == ("header", False)
+        slugs = {
+            slug
+            for answer in operation["responses"].values()
+            for slug in answer["content"].get("application/problem+json", {}).get("examples", {})
+        }
+        assert {"idempotency-key-in-use", "idempotency-key-reused"} <= slugs, path
+
+
+def test_events_are_described_as_a_stream(schema: dict[str, Any]) -> None:
+    answers = schema["paths"]["/ml/events/{task_id}"]["get"]["responses"]
+    assert "text/event-stream" in answers["200"]["content"]
+    assert "204" in answers
 
 
 def test_references_lead_somewhere_and_ids_are_unique(schema: dict[str, Any]) -> None:

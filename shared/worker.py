@@ -259,6 +259,9 @@ class Slots:
             except DatabaseUnavailable as error:
                 log.warning("cannot renew leases", reason=error.context.get("reason"))
                 continue
+            except Exception:  # a heart that stops would lose every job from here on
+                log.exception("cannot renew leases")
+                continue
             for job in held:
                 if job.id not in ours and job.id in self.held:
                     self.lost.add(job.id)

@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x7261696E  # any number that nobody else in this database uses
+IDLE_LIMIT = "10s"
+"""A worker that freezes in the middle of a transaction holds its locks no longer than that, so that
+others can take its work over."""
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -102,6 +105,7 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
     safe = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
     await _execute(connection, f"{verb} ROLE %I {safe} PASSWORD %L", name, password or None)
     await _execute(connection, "GRANT %I TO %I", member_of, name)
+    await _execute(connection, "ALTER ROLE %I SET idle_in_transaction_session_timeout = %L", name, IDLE_LIMIT)
 
 
 async def _execute(connection: asyncpg.Connection, template: str, *names: str | None) -> None:

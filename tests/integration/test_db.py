@@ -43,6 +43,23 @@ PLAN = Plan(
 )
 
 
+async def test_a_frozen_transaction_is_ended_by_the_server(worker_db: Database) -> None:
+    async with worker_db.connection() as c:
+        assert await c.fetchval("SHOW idle_in_transaction_session_timeout") == migrate.IDLE_LIMIT
+
+    async def freeze() -> None:
+        async with worker_db.transaction() as c:
+            await c.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+            pid = c.get_server_pid()
+            async with worker_db.transaction() as other, asyncio.timeout(10):
+                while await other.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
+                    await asyncio.sleep(0.01)
+            await c.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await freeze()
+
+
 async def add_file(db: Database, user: uuid.UUID) -> uuid.UUID:
     file_id = uuid7()
     async with db.transaction(user) as c:

@@ -32,8 +32,9 @@ def roll(
     """Each trainer in turn is told to go while it fits, and replaced; the claims of it all."""
     fleet.heal()
     fleet.script({model: ["sleep", chance.uniform(*fit_s)] for model in MODELS})
-    tasks = [runs.begin() for _ in range(2)]
+    tasks = []
     for name in TRAINERS:
+        tasks += [runs.begin(), runs.begin()]
         wait_for(lambda old=name: held_by(fleet, old), "it holds work")
         time.sleep(chance.uniform(0, 0.5))
         fleet.signal(name, signal.SIGTERM)

@@ -28,7 +28,7 @@ async def remove_orphans(db: Database, store: Store, older_than_s: float) -> int
     for bucket, known in (
         (store.datasets, orphans.known_files),
         (store.artifacts, orphans.known_tasks),
-        (store.bundles, orphans.known_tasks),
+        (store.bundles, orphans.known_bundles),
     ):
         removed += await _sweep(db, store, bucket, known, older_than_s)
     return removed + await _sweep_models(db, store, older_than_s)

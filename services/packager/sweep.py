@@ -47,27 +47,21 @@ class Sweep:
         """ZIPs whose time is over leave the store; they are built again when asked for."""
         async with self.db.transaction() as c:
             gone = await bundles.expired(c)
-            for row in gone:  # the rows come back where the store refuses
-                key = bundle_key(row["user_id"], row["task_id"], row["attempt"])
-                await self.store.delete(self.store.bundles, key)
+        for row in gone:  # after the commit: one left over here is an orphan, and swept as one
+            key = bundle_key(row["user_id"], row["task_id"], row["attempt"])
+            await self.store.delete(self.store.bundles, key)
         if gone:
             log.info("bundles expired", count=len(gone))
         return len(gone)
 
     async def empty_trash(self) -> int:
-        """Models soft-deleted longer than the trash keeps them: first the file, then the row."""
+        """Models soft-deleted longer than the trash keeps them: the row, then the file."""
         async with self.db.transaction() as c:
-            old = await models.trash(c, older_than_s=self.retention.trash_ttl_s)
-            for row in old:
-                # a path is removed only where it is its owner's
-                if row["file_path"] and belongs_to(row["user_id"], row["file_path"]):
-                    await self.store.delete(self.store.models, row["file_path"])
-                await models.delete_row(c, row["id"])
-        if old:
-            log.info("trash emptied", count=len(old))
-        return len(old)
-
-    async def forget_answers(self) -> int:
-        """What was kept for POSTs sent again, past its time."""
-        async with self.db.transaction() as c:
-            return await idempotency.delete_expired(c)
+            gone = await models.purge_trash(c, older_than_s=self.retention.trash_ttl_s)
+        for row in gone:
+            # a path is removed only where it is its owner's
+            if row["file_path"] and belongs_to(row["user_id"], row["file_path"]):
+                await self.store.delete(self.store.models, row["file_path"])
+        if gone:
+            log.info("trash emptied", count=len(gone))
+        return len(gone)

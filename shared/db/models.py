@@ -234,22 +234,19 @@ async def failed(c: Connection, model_id: uuid.UUID, error: str) -> None:
     )
 
 
-async def trash(c: Connection, *, older_than_s: float, limit: int = 100) -> list[Any]:
-    """Soft-deleted models past their time: `id, user_id, file_path`, locked until the transaction ends."""
+async def purge_trash(c: Connection, *, older_than_s: float, limit: int = 100) -> list[Any]:
+    """Delete for good what was soft-deleted longer ago: `id, user_id, file_path`. Their objects go next."""
     return await c.fetch(
         """
-        SELECT id, user_id, file_path FROM public.trained_models
-        WHERE deleted AND deleted_at < now() - make_interval(secs => $1) AND status <> 'saving'
-        LIMIT $2 FOR UPDATE SKIP LOCKED
+        DELETE FROM public.trained_models WHERE id IN (
+            SELECT id FROM public.trained_models
+            WHERE deleted AND deleted_at < now() - make_interval(secs => $1) AND status <> 'saving'
+            LIMIT $2 FOR UPDATE SKIP LOCKED)
+        RETURNING id, user_id, file_path
         """,
         older_than_s,
         limit,
     )
-
-
-async def delete_row(c: Connection, model_id: uuid.UUID) -> None:
-    """For good, after its object is gone."""
-    await c.execute("DELETE FROM public.trained_models WHERE id = $1 AND deleted", model_id)
 
 
 async def saving_from(c: Connection, task_id: uuid.UUID) -> int:

@@ -1,8 +1,9 @@
-"""One fleet a session, healed before every test; what each fault came to is entered in one ledger."""
+"""One fleet for all these tests, healed before every test; what each fault came to is entered in one ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +16,25 @@ from tests.chaos.runs import Runs
 from tests.e2e.person import Person
 
 SECONDS_A_ROUND = 120
+ORDER = ["trainer_killed", "packager_killed", "redis", "postgres", "storage", "misbehaving_fits"]
+ORDER += ["rolling_update", "api_killed", "cancel", "pickup"]
+"""Of the tests, and so of the table's rows."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/chaos" in item.path.as_posix():
-            item.add_marker(pytest.mark.timeout(300 + SECONDS_A_ROUND * ROUNDS))
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(300 + SECONDS_A_ROUND * ROUNDS))
+    ours.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
+    first = min((items.index(item) for item in ours), default=0)
+    items[:] = (
+        [item for item in items[:first] if item not in ours]
+        + ours
+        + [item for item in items[first:] if item not in ours]
+    )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ledger() -> Iterator[Ledger]:
     ledger = Ledger()
     yield ledger
@@ -32,13 +43,13 @@ def ledger() -> Iterator[Ledger]:
         ledger.write()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleets.fleet(tmp_path_factory.mktemp("chaos")) as fleet:
         yield fleet
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def person(whole_fleet: Fleet) -> Iterator[Person]:
     person = Person(whole_fleet.url, "zoe@example.com")
     yield person

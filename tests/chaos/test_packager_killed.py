@@ -17,7 +17,7 @@ from tests.integration.faulty_proxy import Fault, Request, Slow
 
 Enter = Callable[[str], Entry]
 MODELS = ["logistic_regression", "naive_bayes"]
-BYTES_PER_S = 6 * 2**20
+BYTES_PER_S = 4 * 2**20
 PICKLES = {"logistic_regression": 3 * 2**20, "naive_bayes": 10 * 2**20}
 """The second is more than one part of an upload."""
 
@@ -83,7 +83,7 @@ def test_killed_in_mid_save(fleet: Fleet, runs: Runs, person: Person, enter: Ent
             answer = person.http.post("/models/save", json=body)
             assert answer.status_code == 202, answer.text
             path = answer.headers["Location"]
-            kill_holder(fleet, "save", chance.uniform(0.1, 2), entry)
+            kill_holder(fleet, "save", chance.uniform(0.1, 1.5), entry)
             wait_for(lambda url=path: person.get(url)["status"] != "saving", "the model is saved")
             assert person.get(path)["status"] == "ready"
             assert person.fetch(f"{path}/download").sha256 == wanted

@@ -65,3 +65,8 @@ class Sweep:
         if gone:
             log.info("trash emptied", count=len(gone))
         return len(gone)
+
+    async def forget_answers(self) -> int:
+        """What was kept for POSTs sent again, past its time."""
+        async with self.db.transaction() as c:
+            return await idempotency.delete_expired(c)

@@ -75,16 +75,18 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """One connection outside a transaction: for one-statement work. Raises DatabaseUnavailable."""
         with answering():
-            async with self.pool.acquire(timeout=ACQUIRE_S) as connection:
-                if self._deadline_s is None:
-                    yield connection
-                    return
+            async with asyncio.timeout(ACQUIRE_S):  # the pool's own timeout would cost a task
+                connection = await self.pool.acquire()
+            overdue = None
+            if self._deadline_s is not None:
                 loop = asyncio.get_running_loop()
                 overdue = loop.call_later(self._deadline_s, self._cut, connection)
-                try:
-                    yield connection
-                finally:
+            try:
+                yield connection
+            finally:
+                if overdue is not None:
                     overdue.cancel()
+                await self.pool.release(connection, timeout=ACQUIRE_S)
 
     def _cut(self, connection: Connection) -> None:
         """Whoever waits for it gets an error; the idle ones are opened anew, for they hang likewise."""

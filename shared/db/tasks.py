@@ -8,91 +8,9 @@ from typing import Any
 
 import msgspec
 
-from shared import leaderboard
-from shared.contracts import (
-    Best,
-    Candidate,
-    Notice,
-    Plan,
-    Problem,
-    Stage,
-    Task,
-    TaskStatus,
-    TaskType,
-    TrainRequest,
-)
-from shared.db.candidates import leaderboard_row
-from shared.db.pool import Connection, claims, without_nulls
-
-_TASK = """
-    t.id AS task_id, t.name, t.request ->> 'target' AS target, t.status, t.stage, t.message, t.request,
-    t.warnings, t.error, t.version,
-    t.created_at, t.started_at, t.finished_at,
-    t.plan ->> 'task_type' AS task_type, t.plan ->> 'metric' AS metric
-"""
-_CANDIDATES = """
-    (SELECT coalesce(jsonb_agg(jsonb_build_object(
-        'model_name', c.model_name, 'label', c.label, 'status', c.status, 'attempt', c.attempt,
-        'score', c.cv_mean, 'cv_std', c.cv_std, 'fit_seconds', c.fit_seconds, 'reason', c.reason,
-        'progress', c.progress,
-        'elapsed', extract(epoch FROM coalesce(c.finished_at, now()) - c.started_at))
-        ORDER BY c.position), '[]') FROM trainyard.candidates c WHERE c.task_id = t.id) AS candidates
-"""
-_SHARE = {
-    Stage.QUEUED: 0.0,
-    Stage.PROFILING: 0.02,
-    Stage.FITTING: 0.05,
-    Stage.ENSEMBLING: 0.93,
-    Stage.FINISHING: 0.96,
-}
-_FITTING_SHARE = 0.88
-
-
-def task_from_row(row: Any) -> Task:
-    """A row of `_TASK` and `_CANDIDATES` as the contract's `Task`, with progress and best derived."""
-    fields = without_nulls(row, "task_type", "metric", "error", "started_at", "finished_at")
-    raw = fields["candidates"]
-    stage, status = Stage(fields["stage"]), TaskStatus(fields["status"])
-    fitted = sum(1.0 if c["status"] not in ("queued", "running") else c["progress"] for c in raw)
-    progress = 1.0 if stage is Stage.DONE else _SHARE[stage]
-    if stage is Stage.FITTING and raw:
-        progress += _FITTING_SHARE * fitted / len(raw)
-    fields |= {"progress": round(progress, 4), "candidates": [_candidate(c) for c in raw]}
-    if status is TaskStatus.RUNNING and stage is Stage.FITTING and (eta := _eta(raw)) is not None:
-        fields["eta_seconds"] = eta
-    if (best := _best(raw, fields.get("task_type"), fields.get("metric"))) is not None:
-        fields["best"] = best
-    return msgspec.convert(fields, Task, from_attributes=True)
-
-
-def _candidate(raw: dict[str, Any]) -> Candidate:
-    kept = without_nulls(raw, "score", "fit_seconds", "reason")
-    return msgspec.convert(
-        {k: v for k, v in kept.items() if k not in ("cv_std", "progress", "elapsed")}, Candidate
-    )
-
-
-def _eta(raw: Sequence[dict[str, Any]]) -> float | None:
-    """Seconds left, from the time that the finished candidates took and those under way."""
-    ended = [c["elapsed"] for c in raw if c["status"] == "done" and c["elapsed"]]
-    if not ended:
-        return None
-    mean = sum(ended) / len(ended)
-    running = [c for c in raw if c["status"] == "running"]
-    left = sum(max(mean - (c["elapsed"] or 0.0), 0.1 * mean) for c in running)
-    left += mean * sum(c["status"] == "queued" for c in raw)
-    return round(left / max(len(running), 1), 1)
-
-
-def _best(raw: Sequence[dict[str, Any]], task_type: str | None, metric: str | None) -> Best | None:
-    """The first of the leaderboard as it stands."""
-    if task_type is None or metric is None:
-        return None
-    rows = [leaderboard_row(c | {"cv_mean": c["score"]}) for c in raw if c["status"] == "done"]
-    top = leaderboard.best(leaderboard.rank(rows, metric, TaskType(task_type)))
-    if top is None or top.cv_mean is None:
-        return None
-    return Best(model_name=top.model_name, label=top.label, metric=metric, score=top.cv_mean)
+from shared.contracts import Notice, Plan, Problem, Stage, Task, TaskStatus, TrainRequest
+from shared.db.pool import Connection, claims
+from shared.db.task_view import COLUMNS, task_from_row
 
 
 async def insert(
@@ -125,7 +43,7 @@ async def get(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Task | N
         f"""
         WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $1, true) AS set)
         SELECT task.* FROM me CROSS JOIN LATERAL (
-            SELECT {_TASK}, {_CANDIDATES} FROM trainyard.tasks t
+            SELECT {COLUMNS} FROM trainyard.tasks t
             WHERE me.set IS NOT NULL AND t.id = $2 AND t.user_id = $3 AND t.deleted_at IS NULL LIMIT 1
         ) task
         """,
@@ -163,7 +81,7 @@ async def page(
     """Newest first."""
     rows = await c.fetch(
         f"""
-        SELECT {_TASK}, {_CANDIDATES} FROM trainyard.tasks t
+        SELECT {COLUMNS} FROM trainyard.tasks t
         WHERE t.user_id = $1 AND t.deleted_at IS NULL
           AND ($3::uuid IS NULL OR t.id < $3) AND ($4::text IS NULL OR t.status = $4)
         ORDER BY t.id DESC LIMIT $2

@@ -41,6 +41,12 @@ CREATE POLICY own_rows ON trainyard.idempotency_keys TO trainyard_user
     USING ((select trainyard.uid()) = user_id) WITH CHECK ((select trainyard.uid()) = user_id);
 CREATE POLICY worker ON trainyard.idempotency_keys TO trainyard_worker USING (true) WITH CHECK (true);
 
+-- What every poll of a status shows, without reading whole requests and plans for it.
+ALTER TABLE trainyard.tasks
+    ADD COLUMN target text GENERATED ALWAYS AS (request ->> 'target') STORED,
+    ADD COLUMN task_type text GENERATED ALWAYS AS (plan ->> 'task_type') STORED,
+    ADD COLUMN metric text GENERATED ALWAYS AS (plan ->> 'metric') STORED;
+
 -- What a resume clears.
 GRANT UPDATE (error, started_at) ON trainyard.tasks TO trainyard_user;
 

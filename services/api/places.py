@@ -1,7 +1,7 @@
 """Where a queued run stands: counted now, or told from a moment ago where counting is dear.
 
 Counting goes over everything that waits: under a millisecond for thousands, some twenty for a hundred
-thousand runs. What is that dear is counted for a tenth of the time at most, whoever asks.
+thousand runs. What is that dear is counted again for a tenth of the time at most, whoever asks.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Places:
         self._not_before = 0.0
 
     async def of(self, c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> int | None:
-        """None where the run waits no more, or is not known to and must not be counted now."""
+        """None where the run waits no more."""
         began = self._clock()
-        if began < self._not_before:
-            return self._known.get(task_id)
+        if began < self._not_before and task_id in self._known:
+            return self._known[task_id]
         place = await quotas.queue_position(c, user_id, task_id)
         if (took := self._clock() - began) > CHEAP_S:
             self._not_before = began + took / SHARE

@@ -30,7 +30,7 @@ async def test_counting_that_is_dear_is_done_seldom(monkeypatch: pytest.MonkeyPa
     takes_s = 0.02
     assert await here.of(connection, user, task) == 4
     assert [await here.of(connection, user, task) for _ in range(3)] == [4, 4, 4]
-    assert await here.of(connection, user, other) is None  # not known, and not worth it now
-    assert len(counted) == 4
+    assert await here.of(connection, user, other) == 5  # who has never been told is told
+    assert [await here.of(connection, user, task) for _ in range(3)] == [4, 4, 4]
     now += 0.02 / places.SHARE
-    assert await here.of(connection, user, other) == 5
+    assert await here.of(connection, user, task) == 6

@@ -1,4 +1,4 @@
-"""One fleet for all these tests, healed before every test; what each fault came to is entered in one ledger."""
+"""One fleet for all these tests, healed before each; what a fault came to is entered in one ledger."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from deploy.ports import HOST
 from deploy.processes import PROJECT, Program, Running
 from deploy.stack import answers_ok
 from tests.chaos.backstage import Backstage
-from tests.chaos.rounds import LEASE_S
+from tests.chaos.rounds import LEASE_S, LONG
 from tests.chaos.steps import SCRIPT
 
 TRAINERS = ("trainer-1", "trainer-2")
@@ -29,7 +29,7 @@ PACKAGERS = ("packager-1", "packager-2")
 WORKERS = TRAINERS + PACKAGERS
 SLOTS = 2
 MEMORY_BYTES = 400 * 2**20
-DRAIN_S = 2.0
+DRAIN_S = 2.0 if LONG else 1.0
 MODULES = {"api": "services.api", "trainer": "tests.chaos.trainer", "packager": "services.packager"}
 
 

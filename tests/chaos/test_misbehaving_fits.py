@@ -13,7 +13,7 @@ from tests.chaos.runs import Runs
 from tests.e2e.person import TERMINAL
 
 Enter = Callable[[str], Entry]
-BUDGET_S = 20.0 if LONG else 9.0
+BUDGET_S = 20.0 if LONG else 7.0
 ACTS: dict[str, list[object]] = {
     "random_forest": ["eat"],
     "hist_gradient_boosting": ["abort"],

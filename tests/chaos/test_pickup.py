@@ -25,7 +25,7 @@ from tests.chaos.ledger import Ledger
 from tests.chaos.rounds import LONG, rounds
 from tests.chaos.runs import Runs
 
-SAMPLES = 60 if LONG else 5
+SAMPLES = 60 if LONG else 3
 
 
 def test_pick_up_of_an_idle_fleet(fleet: Fleet, runs: Runs, ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 import uuid
@@ -11,7 +12,6 @@ from tests.chaos.fleet import DRAIN_S, TRAINERS, Fleet, wait_for
 from tests.chaos.ledger import Entry
 from tests.chaos.rounds import rounds
 from tests.chaos.runs import MODELS, Runs
-from tests.chaos.takeover import held_by
 
 Enter = Callable[[str], Entry]
 
@@ -26,17 +26,28 @@ def claims(fleet: Fleet, task_id: str) -> list[tuple[str, int, int]]:
     return [(row["model_name"], row["attempt"], row["tries"]) for row in rows]
 
 
+def has_just_begun(fleet: Fleet, name: str) -> bool:
+    """Whether this worker has claimed a fit within the last half second, and holds it."""
+    return bool(
+        fleet.back.value(
+            "SELECT count(*) FROM chaos.claims JOIN trainyard.jobs USING (kind, subject_id, attempt, owner)"
+            " WHERE kind = 'fit' AND owner = $1 AND at > now() - interval '0.5 s'",
+            fleet.owner(name),
+        )
+    )
+
+
 def roll(
-    fleet: Fleet, runs: Runs, entry: Entry, fit_s: tuple[float, float], chance
+    fleet: Fleet, runs: Runs, entry: Entry, fit_s: tuple[float, float], chance: random.Random
 ) -> list[tuple[str, int, int]]:
     """Each trainer in turn is told to go while it fits, and replaced; the claims of it all."""
     fleet.heal()
     fleet.script({model: ["sleep", chance.uniform(*fit_s)] for model in MODELS})
     tasks = []
     for name in TRAINERS:
-        tasks += [runs.begin(), runs.begin()]
-        wait_for(lambda old=name: held_by(fleet, old), "it holds work")
-        time.sleep(chance.uniform(0, 0.5))
+        tasks += [runs.begin(MODELS[:3]), runs.begin(MODELS[:3])]
+        wait_for(lambda old=name: has_just_begun(fleet, old), "it begins a fit")
+        time.sleep(chance.uniform(0, 0.3))
         fleet.signal(name, signal.SIGTERM)
         assert fleet.wait_exit(name) == 0
         fleet.start(name)
@@ -48,7 +59,7 @@ def roll(
 def test_short_fits_are_drained(fleet: Fleet, runs: Runs, enter: Enter) -> None:
     entry = enter("rolling update (SIGTERM) with fits shorter than the grace period")
     for chance in rounds("rolling update, short fits"):
-        made = roll(fleet, runs, entry, (0.4, DRAIN_S / 2), chance)
+        made = roll(fleet, runs, entry, (0.2, DRAIN_S / 2), chance)
         assert {attempt for _, attempt, _ in made} == {1}, f"fitted twice: {made}"
     entry.besides = "nothing fitted twice"
 

@@ -29,8 +29,8 @@ from tests.integration.faulty_proxy import (
 )
 
 Enter = Callable[[str], Entry]
-AWAY_S = (30.0, 60.0) if LONG else (2.0, 3.0)
-ERRORS_S = (5.0, 15.0) if LONG else (3.0, 4.0)
+AWAY_S = (30.0, 60.0) if LONG else (1.0, 2.0)
+ERRORS_S = (5.0, 15.0) if LONG else (2.0, 3.0)
 SHARE_OF_FAULTS = 0.3
 
 

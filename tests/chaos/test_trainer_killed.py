@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, alive, wait_for
 from tests.chaos.ledger import Entry
-from tests.chaos.rounds import LEASE_S, ROUNDS, TAKEN_OVER_WITHIN_S, fewer, rounds
+from tests.chaos.rounds import LEASE_S, TAKEN_OVER_WITHIN_S, fewer, rounds
 from tests.chaos.runs import MODELS, Runs
 from tests.chaos.takeover import held_by, taken_over
 
@@ -20,7 +20,7 @@ ORPHANS_GONE_WITHIN_S = 5.0
 def test_killed_in_mid_fit(fleet: Fleet, runs: Runs, enter: Enter) -> None:
     entry = enter("trainer killed (SIGKILL) in mid-fit")
     slowest_orphan = 0.0
-    for chance in rounds("trainer killed", ROUNDS + 1 if ROUNDS == 1 else ROUNDS):
+    for chance in rounds("trainer killed"):
         fleet.heal()
         fleet.script({model: ["sleep", chance.uniform(0.5, 3.0)] for model in MODELS})
         for _ in range(3):

@@ -21,6 +21,7 @@ import arq.worker
 import msgspec
 import structlog
 from arq.worker import func
+from redis.exceptions import RedisError
 
 from shared.contracts import JobKind
 from shared.db import jobs
@@ -337,7 +338,10 @@ class Worker(arq.worker.Worker):
         self.ctx["redis"] = self.pool
         while True:
             self.woken.clear()
-            await self._poll_iteration()
+            try:
+                await self._poll_iteration()
+            except (RedisError, OSError) as error:  # not all of the client is patient: a login that hangs
+                log.warning("cannot look for messages", reason=f"{type(error).__name__}: {error}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.poll_delay_s):
                     await self.woken.wait()

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from arq.connections import ArqRedis
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.contracts import JobKind, uuid7
 from shared.db import jobs
@@ -301,6 +302,25 @@ async def test_a_damaged_object_is_fetched_again(
     await add_job(api_db, user_id)
     job, how = await soon(recorder.ended)
     assert (how, job.tries) == ("done", 2)
+    await stop(task)
+
+
+async def test_a_redis_that_hangs_ends_no_worker(
+    resources: Resources, api_db: Database, user_id: uuid.UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = asyncio.Event()
+
+    async def hangs(_worker: object) -> None:
+        looked.set()
+        raise RedisTimeoutError("Timeout reading from Redis")
+
+    monkeypatch.setattr("shared.worker.Worker._poll_iteration", hangs)
+    recorder = Recorder(resources.db)
+    _, task = await running(resources, recorder)
+    await asyncio.wait_for(looked.wait(), 20)
+    await add_job(api_db, user_id)
+    await soon(recorder.ended)
+    assert not task.done()
     await stop(task)
 
 

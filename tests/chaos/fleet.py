@@ -44,6 +44,8 @@ class Fleet:
     port_of: dict[str, int]
     running: dict[str, Running] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    """What was told to end, and did."""
 
     @property
     def url(self) -> str:
@@ -61,6 +63,7 @@ class Fleet:
             self.running[name] = Running(program, self.directory / "logs")
             self.running[name].prepare()
             self.running[name].start()
+            self.ended.discard(name)
             started.append(name)
         for name in started:
             self.running[name].wait_ready()
@@ -109,7 +112,12 @@ class Fleet:
     def wait_exit(self, name: str, timeout_s: float = 60) -> int:
         process = self.running[name].process
         assert process is not None
+        self.ended.add(name)
         return process.wait(timeout_s)
+
+    def died(self) -> list[str]:
+        """What has ended although nobody told it to."""
+        return [n for n, r in self.running.items() if n not in self.ended and r.exit_code() is not None]
 
     def descendants(self, name: str) -> list[psutil.Process]:
         """Its children, theirs, and so on, at this moment."""

@@ -70,6 +70,7 @@ class Runs:
             assert not audit.missing_objects(self.fleet, task_id)
             assert not audit.left_over_jobs(self.fleet, task_id)
         self.tasks.clear()
+        assert not self.fleet.died()
 
     def _say(self, task_id: str) -> str:
         rows = audit.candidates(self.fleet, task_id).values()

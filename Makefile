@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up env test chaos bench lint format lock clean
+.PHONY: help setup demo up token env test chaos bench lint format lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -31,6 +31,9 @@ demo: setup ## Train on a real table and take everything home: models, leaderboa
 
 up: setup ## Run everything on this machine until Ctrl-C (PORT=, DATA_DIR=)
 	@exec $(VENV)/python -m deploy.local $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)") $(ARGS)
+
+token: setup ## Sign a token with the secret of .env (EMAIL=you@example.org, or ROLE=service)
+	@$(VENV)/python -m deploy.user_token $(EMAIL) $(if $(ROLE),--role $(ROLE))
 
 env: ## Write .env with random secrets, for docker compose
 	@$(or $(PYTHON),python3) -I deploy/env.py

@@ -1,4 +1,4 @@
-"""`python -m deploy.user_token EMAIL`: a user's token for a stack that has no sign-in of its own (compose).
+"""`make token EMAIL=…`: a token for a stack that has no sign-in of its own (compose).
 
 Signed with AUTH_JWT_SECRET from the environment or from .env, of the shape that Supabase's tokens have.
 For trying out and for scripts: real users get theirs from the identity provider.
@@ -35,6 +35,13 @@ def user_token(secret: str, email: str, *, hours: float = HOURS) -> str:
     )
 
 
+def service_token(secret: str, *, hours: float = HOURS) -> str:
+    """Another service's: it acts for the user that it names in `X-User-Id`."""
+    now = int(time.time())
+    claims = {"role": "service_role", "iat": now, "exp": now + int(hours * 3600)}
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
 def secret_from(env_file: Path) -> str:
     """AUTH_JWT_SECRET of the environment, else of the file; empty where neither has it."""
     if secret := os.environ.get("AUTH_JWT_SECRET", ""):
@@ -44,8 +51,9 @@ def secret_from(env_file: Path) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="A user's token, signed with AUTH_JWT_SECRET")
+    parser = argparse.ArgumentParser(description="A token, signed with AUTH_JWT_SECRET")
     parser.add_argument("email", nargs="?", default="demo@example.org")
+    parser.add_argument("--role", choices=("user", "service"), default="user")
     parser.add_argument("--env-file", type=Path, default=Path(".env"))
     parser.add_argument("--hours", type=float, default=HOURS)
     arguments = parser.parse_args()
@@ -55,7 +63,10 @@ def main() -> int:
             f"no AUTH_JWT_SECRET in the environment or in {arguments.env_file}: `make env`", file=sys.stderr
         )
         return 2
-    print(user_token(secret, arguments.email, hours=arguments.hours))
+    if arguments.role == "service":
+        print(service_token(secret, hours=arguments.hours))
+    else:
+        print(user_token(secret, arguments.email, hours=arguments.hours))
     return 0
 
 

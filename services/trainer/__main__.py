@@ -14,6 +14,7 @@ from services.trainer.cache import TableCache
 from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import guard_bytes
 from services.trainer.jobs import TrainerJobs
+from services.trainer.scratch import Scratch
 from services.trainer.steps import STEPS
 from services.trainer.sweep import Sweep
 from services.trainer.workbench import Workbench
@@ -46,27 +47,34 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
     slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
     memory = trainer.trainer_memory_bytes or guard_bytes(slots)
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
-    async with (
-        Children(steps, preload=preload, threads=trainer.trainer_threads) as children,
-        open_resources(
-            postgres.worker_database_url,
-            postgres=postgres,
-            redis=load(Redis, os.environ),
-            s3=load(S3, os.environ),
-            application="trainyard-trainer",
-            patient=True,
-        ) as resources,
-    ):
-        cache = TableCache(cache_dir, trainer.trainer_cache_bytes, resources.store)
-        bench = Workbench(
-            resources, children, cache, slots=slots, threads=trainer.trainer_threads, memory=memory
-        )
-        work = Slots(
-            resources, worker, TrainerJobs(bench).handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots
-        )
-        async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
-            await children.ready()  # a deadline counts from the call: nothing is claimed before
-            await run_worker(work, stop, queue=TRAINER_QUEUE, also=Sweep(resources))
+    with Scratch(cache_dir) as scratch:
+        async with (
+            Children(steps, preload=preload, threads=trainer.trainer_threads) as children,
+            open_resources(
+                postgres.worker_database_url,
+                postgres=postgres,
+                redis=load(Redis, os.environ),
+                s3=load(S3, os.environ),
+                application="trainyard-trainer",
+                patient=True,
+            ) as resources,
+        ):
+            cache = TableCache(cache_dir, trainer.trainer_cache_bytes, resources.store, scratch)
+            bench = Workbench(
+                resources,
+                children,
+                cache,
+                scratch,
+                slots=slots,
+                threads=trainer.trainer_threads,
+                memory=memory,
+            )
+            work = Slots(
+                resources, worker, TrainerJobs(bench).handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots
+            )
+            async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
+                await children.ready()  # a deadline counts from the call: nothing is claimed before
+                await run_worker(work, stop, queue=TRAINER_QUEUE, also=Sweep(resources))
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
+from services.trainer.scratch import Scratch
 from shared.storage import Store, dataset_key
 
 log = structlog.get_logger(__name__)
@@ -26,10 +26,11 @@ class TableCache:
     Several trainers may share the folder: a file appears by rename, whole or not at all.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, store: Store) -> None:
+    def __init__(self, folder: Path, max_bytes: int, store: Store, scratch: Scratch) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
         self.store = store
+        self.scratch = scratch
         self._locks: dict[str, asyncio.Lock] = {}
         self._used: dict[Path, int] = {}
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,11 +55,11 @@ class TableCache:
     async def _fetch(
         self, path: Path, file_id: uuid.UUID, user_id: uuid.UUID, name: str, sha256: str, decode: Decode
     ) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix="decode-") as scratch:
-            raw = Path(scratch, "upload")
+        with self.scratch.folder() as scratch:
+            raw = scratch / "upload"
             await self.store.get_file(self.store.datasets, dataset_key(user_id, file_id), raw, sha256=sha256)
-            await decode(raw, name, Path(scratch))
-            os.replace(Path(scratch, "table.arrow"), path)  # noqa: PTH105 - one rename, no path arithmetic
+            await decode(raw, name, scratch)
+            (scratch / "table.arrow").replace(path)
 
     def _evict(self) -> None:
         files = sorted(self.folder.glob("*.arrow"), key=lambda p: p.stat().st_mtime)

@@ -9,7 +9,7 @@ import msgspec
 
 from services.trainer.child import ChildFailed
 from services.trainer.outcome import MODEL_FILE, FitOutcome
-from services.trainer.workbench import Stopped, Workbench, scratch_folder
+from services.trainer.workbench import Stopped, Workbench
 from shared.contracts import JobKind, Plan, TrainRequest
 from shared.db import candidates, files, jobs, tasks
 from shared.db.jobs import Job
@@ -55,7 +55,7 @@ class FitJobs:
         async with (
             bench.watch(job, task["id"]) as (on_progress, stop),
             bench.table(file, stop) as table,
-            scratch_folder() as scratch,
+            bench.scratch_folder() as scratch,
         ):
             payload = {
                 "table": str(table),

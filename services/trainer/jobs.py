@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from services.trainer import finish
 from services.trainer.fitting import FitJobs
-from services.trainer.workbench import Stopped, Workbench, scratch_folder
+from services.trainer.workbench import Stopped, Workbench
 from shared.contracts import MODELS, Fault, JobKind, Plan, Problem, Profile, Stage, TrainRequest
 from shared.db import bundles, candidates, files, jobs, tasks
 from shared.db.jobs import Job
@@ -63,7 +63,7 @@ class TrainerJobs:
             await files.profile_ready(c, file["id"], msgspec.to_builtins(made), made.rows, len(made.columns))
 
     async def _profile(self, file: Any, stop: asyncio.Event | None = None) -> Profile:
-        async with self.bench.table(file, stop) as table, scratch_folder() as scratch:
+        async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
             answer = await self.bench.step("profile", {"table": str(table)}, scratch, cancelled=stop)
             return msgspec.json.decode(answer, type=Profile)
 
@@ -114,7 +114,7 @@ class TrainerJobs:
                 profile = msgspec.convert(file["profile"], Profile)
             else:
                 profile = await self._profile(file, stop)
-            async with self.bench.table(file, stop) as table, scratch_folder() as scratch:
+            async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
                 payload = {
                     "table": str(table),
                     "request": msgspec.convert(task["request"], TrainRequest),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
+from services.trainer.scratch import Scratch
 from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
@@ -40,6 +40,7 @@ class Workbench:
         resources: Resources,
         children: Children,
         cache: TableCache,
+        scratch: Scratch,
         *,
         slots: int,
         threads: int,
@@ -50,6 +51,7 @@ class Workbench:
         self.store = resources.store
         self.children = children
         self.cache = cache
+        self.scratch = scratch
         self.slots = slots
         self.threads = threads
         self.memory = memory
@@ -95,6 +97,12 @@ class Workbench:
         )
 
     @contextlib.asynccontextmanager
+    async def scratch_folder(self) -> AsyncIterator[Path]:
+        """A fresh folder for a step, gone at the end of the block."""
+        with self.scratch.folder() as folder:
+            yield folder
+
+    @contextlib.asynccontextmanager
     async def watch(
         self, job: Job, task_id: uuid.UUID
     ) -> AsyncIterator[tuple[Callable[[float, str], None], asyncio.Event]]:
@@ -138,9 +146,3 @@ class Workbench:
         """After a commit: say that the task changed, and wake workers for the jobs it asked for."""
         await announce(self.redis, task_id)
         await hint(self.redis, [(kind, job_id) for kind, job_id in asked if job_id is not None])
-
-
-@contextlib.asynccontextmanager
-async def scratch_folder() -> AsyncIterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="trainyard-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, alive, wait_for
@@ -37,9 +38,12 @@ def test_killed_in_mid_fit(fleet: Fleet, runs: Runs, enter: Enter) -> None:
         entry.takeovers_s += taken_over(fleet, held, at)
         fleet.start(victim)
         runs.settle(entry)
+        assert len(list(Path(fleet.env["TRAINER_CACHE_DIR"]).glob("work-*"))) == len(TRAINERS)
         entry.rounds += 1
     assert max(entry.takeovers_s, default=0) <= TAKEN_OVER_WITHIN_S
-    entry.besides = f"its child processes were gone after {slowest_orphan:.2f} s at the latest; no orphan"
+    entry.besides = (
+        f"its child processes were gone after {slowest_orphan:.2f} s at the latest; no orphan, no file left"
+    )
 
 
 def test_frozen_trainer_writes_nothing_when_it_wakes(fleet: Fleet, runs: Runs, enter: Enter) -> None:

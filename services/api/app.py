@@ -19,6 +19,7 @@ from services.api.observe import observe
 from services.api.places import Places
 from services.api.problems import HANDLERS
 from services.api.routes import auth, downloads, files, models, results, status, system, train
+from services.api.views import Views
 from shared.queue import TASKS_CHANNEL, listen
 from shared.resources import open_resources
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings) -> Litestar:
                 tokens=tokens.Tokens(settings.auth),
                 watches=watches,
                 places=Places(),
+                views=Views(),
             )
             listening = asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced))
             try:

@@ -18,6 +18,7 @@ from services.api.auth import Identity
 from services.api.long_poll import Watches
 from services.api.places import Places
 from services.api.tokens import Tokens
+from services.api.views import Views
 from shared.contracts import JobKind
 from shared.db.pool import Database
 from shared.errors import NotFound
@@ -66,6 +67,7 @@ class Context(Struct, frozen=True, kw_only=True):
     tokens: Tokens
     watches: Watches
     places: Places
+    views: Views
 
     @property
     def db(self) -> Database:

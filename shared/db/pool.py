@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -45,7 +46,11 @@ def answering() -> Iterator[None]:
     try:
         yield
     except AWAY as error:
-        raise DatabaseUnavailable(reason=f"{type(error).__name__}: {error}") from error
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseException) -> DatabaseUnavailable:
+    return DatabaseUnavailable(reason=f"{type(error).__name__}: {error}")
 
 
 def claims(user_id: uuid.UUID) -> str:
@@ -60,6 +65,45 @@ _AS_USER = """
 """A process that stops in the middle of a request holds the request's locks no longer than that."""
 
 
+class _Use:
+    """A connection of the pool for the time of an `async with`, and what goes wrong with it translated.
+
+    A class and not a generator, and no task for a timeout: every poll of a status passes through here.
+    """
+
+    __slots__ = ("_connection", "_cut", "_deadline_s", "_overdue", "_pool")
+
+    def __init__(
+        self, pool: asyncpg.Pool, deadline_s: float | None, cut: Callable[[Connection], None]
+    ) -> None:
+        self._pool = pool
+        self._deadline_s = deadline_s
+        self._cut = cut
+        self._overdue: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Connection:
+        with answering():
+            async with asyncio.timeout(ACQUIRE_S):
+                self._connection: Connection = await self._pool.acquire()
+        if self._deadline_s is not None:
+            loop = asyncio.get_running_loop()
+            self._overdue = loop.call_later(self._deadline_s, self._cut, self._connection)
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        try:
+            await self._pool.release(self._connection, timeout=ACQUIRE_S)
+        except AWAY as failure:
+            if error is None:
+                raise _unavailable(failure) from failure
+        if isinstance(error, AWAY):
+            raise _unavailable(error) from error
+
+
 class Database:
     """A pool of one login's connections.
 
@@ -71,22 +115,9 @@ class Database:
         self.pool = pool
         self._deadline_s = deadline_s
 
-    @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    def connection(self) -> _Use:
         """One connection outside a transaction: for one-statement work. Raises DatabaseUnavailable."""
-        with answering():
-            async with asyncio.timeout(ACQUIRE_S):  # the pool's own timeout would cost a task
-                connection = await self.pool.acquire()
-            overdue = None
-            if self._deadline_s is not None:
-                loop = asyncio.get_running_loop()
-                overdue = loop.call_later(self._deadline_s, self._cut, connection)
-            try:
-                yield connection
-            finally:
-                if overdue is not None:
-                    overdue.cancel()
-                await self.pool.release(connection, timeout=ACQUIRE_S)
+        return _Use(self.pool, self._deadline_s, self._cut)
 
     def _cut(self, connection: Connection) -> None:
         """Whoever waits for it gets an error; the idle ones are opened anew, for they hang likewise."""

@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x7261696E  # any number that nobody else in this database uses
-IDLE_LIMIT = "10s"
-"""A worker that freezes in the middle of a transaction holds its locks no longer than that, so that
-others can take its work over."""
+IDLE_LIMIT = "5s"
+"""A worker that freezes in the middle of a transaction, which takes milliseconds, holds its locks no
+longer than that: below a lease, since one that waits for another frozen one's lock begins anew."""
 
 
 def migrations() -> list[tuple[int, str, str]]:

@@ -433,16 +433,20 @@ class Link(Struct, kw_only=True):
 Tag = Annotated[str, Meta(min_length=1, max_length=40)]
 
 
+ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"\S")]
+"""The user's own words, kept as typed; blanks alone are no name."""
+
+
 class SaveRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     task_id: uuid.UUID
-    model_name: Annotated[str, Meta(min_length=1, max_length=120)]
+    model_name: ModelName
     description: Annotated[str, Meta(max_length=2000)] | None = None
     tags: Annotated[list[Tag], Meta(max_length=20)] = []
     leaderboard_model: Annotated[str, Meta(min_length=1, max_length=200)] = BEST_MODEL
 
 
 class ModelPatch(Struct, kw_only=True, forbid_unknown_fields=True):
-    model_name: Annotated[str, Meta(min_length=1, max_length=120)] | UnsetType = UNSET
+    model_name: ModelName | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=2000)] | UnsetType | None = UNSET
     tags: Annotated[list[Tag], Meta(max_length=20)] | UnsetType = UNSET
 

@@ -18,6 +18,11 @@ class TrainyardError(Exception):
         self.context = context
         super().__init__(self.detail)
 
+    @classmethod
+    def title(cls) -> str:
+        """What every problem of this type is called: the docstring up to the first semicolon."""
+        return (cls.__doc__ or "").strip().split("\n")[0].split(";")[0]
+
 
 class NotFound(TrainyardError):
     """Not found"""

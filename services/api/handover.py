@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 PICKLE = "application/octet-stream"
 ZIP = "application/zip"
-CSV = "text/csv; charset=utf-8"
+CSV = "text/csv"  # Litestar adds the charset
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 

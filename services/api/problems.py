@@ -74,10 +74,6 @@ _HTTP_SLUGS = {
 }
 
 
-def title(error: type[TrainyardError]) -> str:
-    return (error.__doc__ or "").strip().split("\n")[0].split(";")[0]
-
-
 def status_of(error: type[TrainyardError]) -> int:
     return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
@@ -87,7 +83,7 @@ def as_problem(error: TrainyardError, instance: str | None = None) -> Problem:
     status = status_of(type(error))
     return Problem(
         type=error.slug if status in _OWN_WORDS else TrainyardError.slug,
-        title=title(type(error)) if status in _OWN_WORDS else "Something went wrong",
+        title=type(error).title() if status in _OWN_WORDS else "Something went wrong",
         status=status,
         detail=error.detail if status in _OWN_WORDS else "The error was logged under this request's id",
         instance=instance or msgspec.UNSET,
@@ -185,8 +181,8 @@ def _spec(status: int, classes: list[type[TrainyardError]]) -> ResponseSpec:
         Problem,
         generate_examples=False,
         media_type=PROBLEM_JSON,
-        description=" · ".join(title(c) for c in classes),
-        examples=[Example(id=c.slug, summary=title(c), value=_example(c)) for c in classes],
+        description=" · ".join(c.title() for c in classes),
+        examples=[Example(id=c.slug, summary=c.title(), value=_example(c)) for c in classes],
     )
 
 

@@ -17,7 +17,7 @@ from shared.errors import LeaseLost, TrainyardError
 from shared.metrics import BUNDLE_BYTES
 from shared.resources import Resources
 from shared.settings import S3, Retention
-from shared.storage import bundle_key, dataset_key, model_key, saved_model_path, task_prefix
+from shared.storage import bundle_key, dataset_key, model_key, safe_name, saved_model_path, task_prefix
 from shared.worker import Handler
 
 log = structlog.get_logger(__name__)
@@ -124,7 +124,8 @@ class PackagerJobs:
             self.store.models,
             path,
             content_type=PICKLE,
-            filename=path.rsplit("/", 1)[-1],
+            # as the API names it, for stores that hand out the name given here and no other
+            filename=f"{safe_name(model['model_name'])}.pkl",
             sha256=model["artifact_sha256"],
             exclusive=job.attempt == 1,
         )

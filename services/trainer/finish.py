@@ -50,7 +50,7 @@ def verdict(task: Any, rows: Sequence[Any]) -> tuple[TaskStatus, str, Problem | 
     if not done:
         reasons = "; ".join(f"{row['label']}: {row['reason']}" for row in rows)
         detail = f"No model could be trained. {reasons}"
-        problem = Problem(type=CannotTrain.slug, title=CannotTrain.__doc__ or "", status=422, detail=detail)
+        problem = Problem(type=CannotTrain.slug, title=CannotTrain.title(), status=422, detail=detail)
         return TaskStatus.FAILED, detail, problem
     if done < len(rows):
         return TaskStatus.COMPLETED, f"{done} of {len(rows)} models trained", None

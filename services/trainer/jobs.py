@@ -30,7 +30,7 @@ def problem(error: TrainyardError) -> Problem:
     theirs = isinstance(error, InvalidRequest | CannotTrain | TableUnreadable)
     return Problem(
         type=error.slug,
-        title=(type(error).__doc__ or "").strip().split("\n")[0],
+        title=type(error).title(),
         status=422 if theirs else 500,
         detail=error.detail,
         errors=[Fault(*fault) for fault in error.errors] if isinstance(error, InvalidRequest) else UNSET,

@@ -217,7 +217,7 @@ def _not_yet(request: Request[Any, Any, Any], task_id: uuid.UUID, bundle: Any) -
     headers = {"Location": f"/ml/bundles/{task_id}", "Retry-After": "2", "Cache-Control": "no-store"}
     if "text/html" in request.headers.get("accept", "").lower():
         page = _PAGE.format(percent=round(100 * bundle["progress"]))
-        return Response(page, status_code=202, media_type="text/html; charset=utf-8", headers=headers)
+        return Response(page, status_code=202, media_type="text/html", headers=headers)
     return Response(_bundle(bundle), status_code=202, headers=headers)
 
 

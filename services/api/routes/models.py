@@ -205,9 +205,10 @@ async def delete_model(
 async def restore_model(
     model_id: ModelId, api: NamedDependency[Context], user: NamedDependency[Identity]
 ) -> Model:
-    """404 for one that is not in the trash (any more)."""
+    """One that is not in the trash is answered as it is; 404 where it was purged."""
+    parsed = parse_id(model_id, ModelNotFound)
     async with api.db.transaction(user.user_id) as c:
-        model = await models.restore(c, user.user_id, parse_id(model_id, ModelNotFound))
+        model = await models.restore(c, user.user_id, parsed) or await models.get(c, user.user_id, parsed)
     if model is None:
         raise ModelNotFound
     return model

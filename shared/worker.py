@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 SWEEP_LOCK = 0x73776565
 RESEND_S = 10.0
 """A message whose job still waits after this long may be lost, and is sent again."""
+NET_EVERY_S = 30.0
+"""How often rows that wait for work nobody was asked for are looked for. There should be none."""
 ROOM_S = 0.1
 """How often a job that has to be alone looks whether it is."""
 
@@ -87,6 +89,7 @@ class Slots:
         self.lost: set[uuid.UUID] = set()
         self.loops: set[asyncio.Task[None]] = set()
         self.kicked = False
+        self.next_net = 0.0
         self.started = False
         self.draining = False
 
@@ -276,6 +279,7 @@ class Slots:
             try:
                 await self._measure()
                 await self._end_exhausted()
+                await self._restore_missing()
                 if also is not None:
                     await also()
                 await self._send_waiting()
@@ -292,6 +296,16 @@ class Slots:
             await jobs.mark_sent(c, [row["id"] for row in waiting])
         # after the commit; a message lost here is sent again in RESEND_S
         await hint(self.redis, [(JobKind(row["kind"]), f"{row['id']}:{row['attempt']}") for row in waiting])
+
+    async def _restore_missing(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self.next_net:
+            return
+        self.next_net = now + NET_EVERY_S
+        async with self.db.transaction() as c:
+            found = await jobs.restore_missing(c)
+        for row in found:
+            log.error("a job was missing", kind=row["kind"], subject=str(row["subject_id"]))
 
     async def _measure(self) -> None:
         async with self.db.connection() as c:

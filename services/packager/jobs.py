@@ -103,7 +103,7 @@ class PackagerJobs:
 
     async def bundle_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self._result(job) as c:
-            await bundles.failed(c, job.subject_id, error.detail)
+            await bundles.failed(c, job.subject_id, job.user_id, job.attempt, error.detail)
 
     # --- save -----------------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ class PackagerJobs:
 
     async def save_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self._result(job) as c:
-            await models.failed(c, job.subject_id, error.detail)
+            await models.failed(c, job.subject_id, job.user_id, error.detail)
 
     # --- purge ----------------------------------------------------------------------------------
 

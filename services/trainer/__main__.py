@@ -74,7 +74,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
             )
             async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
                 await children.ready()  # a deadline counts from the call: nothing is claimed before
-                await run_worker(work, stop, queue=TRAINER_QUEUE, also=Sweep(resources))
+                await run_worker(work, stop, queue=TRAINER_QUEUE, also=Sweep(bench))
 
 
 if __name__ == "__main__":

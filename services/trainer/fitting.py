@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from services.trainer.workbench import Stopped, Workbench
 from shared.contracts import JobKind, Plan, TrainRequest
 from shared.db import candidates, files, jobs, tasks
 from shared.db.jobs import Job
-from shared.errors import CannotTrain, TrainyardError
+from shared.errors import CannotTrain, LeaseLost, TrainyardError
 from shared.metrics import CANDIDATES
 from shared.storage import model_key, plot_key
 
@@ -26,6 +28,12 @@ def reserve_s(budget_s: float) -> float:
     return min(max(0.04 * budget_s, 0.6), 10.0)
 
 
+def _too_late(seconds: float) -> ChildFailed:
+    return ChildFailed(
+        f"not done when the time budget ended, {seconds:.1f} s after it began", kind="deadline"
+    )
+
+
 class FitJobs:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
@@ -33,6 +41,8 @@ class FitJobs:
     async def fit(self, job: Job) -> None:
         bench = self.bench
         async with bench.db.transaction() as c:
+            if not await jobs.holds(c, job):
+                raise LeaseLost
             candidate = await candidates.begin(c, job.subject_id, job.user_id, job.attempt)
             if candidate is None:  # ended by somebody else meanwhile, or deleted
                 await jobs.done(c, job)
@@ -50,13 +60,19 @@ class FitJobs:
         if left < WORTHWHILE_S:
             await self._ended(job, candidate, "skipped", "the time budget was used up before it began")
             return
-        # twice its even share: candidates differ, and what one leaves over the next may use
-        soft = min(left, 2 * left * bench.slots / max(waiting, 1))
-        async with (
-            bench.watch(job, task["id"]) as (on_progress, stop),
-            bench.table(file, stop) as table,
-            bench.scratch_folder() as scratch,
-        ):
+        ends = asyncio.get_running_loop().time() + left
+        async with contextlib.AsyncExitStack() as stack:
+            on_progress, stop = await stack.enter_async_context(bench.watch(job, task["id"]))
+            scratch = await stack.enter_async_context(bench.scratch_folder())
+            try:
+                async with asyncio.timeout(left):
+                    table = await stack.enter_async_context(bench.table(file, stop))
+            except TimeoutError:
+                raise _too_late(left) from None
+            # what fetching the table took is gone
+            left = max(ends - asyncio.get_running_loop().time(), WORTHWHILE_S)
+            # twice its even share: candidates differ, and what one leaves over the next may use
+            soft = min(left, 2 * left * bench.slots / max(waiting, 1))
             payload = {
                 "table": str(table),
                 "plan": msgspec.convert(task["plan"], Plan),
@@ -71,8 +87,7 @@ class FitJobs:
             except ChildFailed as error:
                 if error.kind != "deadline":
                     raise
-                detail = f"not done when the time budget ended, {left:.1f} s after it began"
-                raise ChildFailed(detail, kind=error.kind) from None
+                raise _too_late(left) from None
             await self._store(job, candidate, msgspec.json.decode(answer, type=FitOutcome), scratch)
 
     async def _store(self, job: Job, candidate: Any, outcome: FitOutcome, scratch: Path) -> None:
@@ -97,7 +112,7 @@ class FitJobs:
             # the store has the drawing; the row keeps its numbers
             plot.svg, plot.size_bytes, plot.sha256 = "", drawn.size_bytes, drawn.sha256
         async with bench.result(job) as c:
-            await candidates.done(
+            recorded = await candidates.done(
                 c,
                 candidate["id"],
                 job.attempt,
@@ -110,6 +125,8 @@ class FitJobs:
                 sha256=stored.sha256,
                 outcome=msgspec.to_builtins(outcome),
             )
+            if not recorded:
+                raise LeaseLost
             last = await bench.finish_if_last(c, task_id, user_id)
         CANDIDATES.labels(slug, "done").inc()
         await bench.changed(task_id, (JobKind.FINISH, last))

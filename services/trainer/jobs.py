@@ -69,21 +69,26 @@ class TrainerJobs:
 
     async def profile_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self.bench.result(job) as c:
-            await files.profile_failed(c, job.subject_id, error.detail)
+            await files.profile_failed(c, job.subject_id, job.user_id, error.detail)
 
     # --- plan -----------------------------------------------------------------------------------
 
     async def plan(self, job: Job) -> None:
         async with self.bench.db.transaction() as c:
+            if not await jobs.holds(c, job):
+                raise LeaseLost
             task = await tasks.for_work(c, job.subject_id, job.user_id)
             started = task is not None and await tasks.begin(
                 c, task["id"], Stage.PROFILING, "Reading the table"
             )
             file = await files.for_work(c, task["file_id"], job.user_id) if started else None
-        if not started:  # cancelled or deleted while it waited
-            async with self.bench.result(job) as c:
-                await tasks.cancelled_unplanned(c, job.subject_id)
-                return
+            if not started:
+                # cancelled or deleted while it waited; decided and ended in one transaction, or a resume
+                # in between would find this job there and lose it
+                await tasks.cancelled_unplanned(c, job.subject_id, job.user_id)
+                await jobs.done(c, job)
+        if not started:
+            return
         await self.bench.changed(task["id"])
         if task["plan"] is not None:
             await self._resume(job, task)
@@ -103,7 +108,7 @@ class TrainerJobs:
                     for candidate in ids
                 ]
             else:
-                await tasks.cancelled_unplanned(c, task["id"])
+                await tasks.cancelled_unplanned(c, task["id"], job.user_id)
         log.info("planned", task_type=plan.task_type, models=len(asked))
         await self.bench.changed(task["id"], *((JobKind.FIT, job_id) for job_id in asked))
 
@@ -125,15 +130,21 @@ class TrainerJobs:
 
     async def _resume(self, job: Job, task: Any) -> None:
         """Go on from what is done: everything else is queued again, with attempts that go on counting."""
+        asked, last = [], None
         async with self.bench.result(job) as c:
-            asked = [
-                await jobs.insert(
-                    c, JobKind.FIT, row["id"], job.user_id, attempt=row["attempt"], queued_at=job.queued_at
-                )
-                for row in await candidates.requeue(c, task["id"])
-            ]
-            await tasks.say(c, task["id"], Stage.FITTING, "Training the models that are missing")
-            last = await self.bench.finish_if_last(c, task["id"], job.user_id)
+            if await tasks.goes_on(c, task["id"]):
+                asked = [
+                    await jobs.insert(
+                        c,
+                        JobKind.FIT,
+                        row["id"],
+                        job.user_id,
+                        attempt=row["attempt"],
+                        queued_at=job.queued_at,
+                    )
+                    for row in await candidates.requeue(c, task["id"])
+                ]
+                last = await self.bench.finish_if_last(c, task["id"], job.user_id)
         log.info("resumed", models=len(asked))
         fits = ((JobKind.FIT, job_id) for job_id in asked)
         await self.bench.changed(task["id"], *fits, (JobKind.FINISH, last))
@@ -141,8 +152,8 @@ class TrainerJobs:
     async def task_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self.bench.result(job) as c:
             if isinstance(error, Stopped):
-                await tasks.cancelled_unplanned(c, job.subject_id)
-            else:
+                await tasks.cancelled_unplanned(c, job.subject_id, job.user_id)
+            elif await tasks.for_work(c, job.subject_id, job.user_id) is not None:  # the user's own
                 await candidates.skip_queued(c, job.subject_id, error.detail)
                 await tasks.failed(c, job.subject_id, problem(error))
         await self.bench.changed(job.subject_id)
@@ -189,6 +200,7 @@ class TrainerJobs:
         """End this job; whoever ends the last candidate asks for another. Had that happened already, it
         would have found this one, which then is to be done again."""
         async with self.bench.db.transaction() as c:
+            await tasks.lock(c, job.subject_id)
             if not await jobs.holds(c, job):
                 raise LeaseLost
             if await candidates.open_count(c, job.subject_id):

@@ -14,7 +14,8 @@ async def ask(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, ttl_s: floa
     `build`, which says whether a job is to be inserted, in the same transaction."""
     return await c.fetchrow(
         """
-        INSERT INTO trainyard.bundles AS b (task_id, user_id) VALUES ($1, $2)
+        INSERT INTO trainyard.bundles AS b (task_id, user_id, attempt)
+        VALUES ($1, $2, extract(epoch FROM now())::int)
         ON CONFLICT (task_id) DO UPDATE SET
             status = CASE WHEN b.status = 'ready' AND b.expires_at > now() THEN 'ready' ELSE 'building' END,
             progress = CASE WHEN b.status = 'ready' AND b.expires_at > now() THEN 1
@@ -72,11 +73,16 @@ async def ready(
     )
 
 
-async def failed(c: Connection, task_id: uuid.UUID, error: str) -> None:
+async def failed(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, attempt: int, error: str) -> None:
+    """building → failed, keeping the attempt: no key of an object is ever used twice."""
     await c.execute(
-        "UPDATE trainyard.bundles SET status = 'failed', error = $2"
-        " WHERE task_id = $1 AND status = 'building'",
+        """
+        UPDATE trainyard.bundles SET status = 'failed', error = $4, attempt = $3
+        WHERE task_id = $1 AND user_id = $2 AND status = 'building'
+        """,
         task_id,
+        user_id,
+        attempt,
         error,
     )
 

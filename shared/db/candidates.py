@@ -109,14 +109,16 @@ async def done(
     sha256: str,
     outcome: Any,
 ) -> bool:
-    """running → done, with the artifact that this attempt stored; False where it is another's by now."""
+    """running → done, with the artifact that this attempt stored; False where it is another's by now.
+
+    Or queued → done: it was taken back, and its worker was there again before anybody else began."""
     row = await c.fetchrow(
         """
         UPDATE trainyard.candidates
         SET status = 'done', progress = 1, cv_mean = $3, cv_std = $4, metrics = $5, fit_seconds = $6,
             predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, reason = NULL,
             finished_at = now()
-        WHERE id = $1 AND attempt = $2 AND status = 'running' RETURNING id
+        WHERE id = $1 AND attempt = $2 AND status IN ('running', 'queued') RETURNING id
         """,
         candidate_id,
         attempt,
@@ -174,6 +176,29 @@ async def take_back(c: Connection) -> list[uuid.UUID]:
         """
     )
     return [row["task_id"] for row in rows]
+
+
+async def skip_overdue(c: Connection, reason: str) -> list[Any]:
+    """queued → skipped where the task's time is over and nobody holds the fit, and their jobs with them:
+    `task_id, user_id` of the tasks."""
+    rows = await c.fetch(
+        """
+        WITH late AS (
+            SELECT c.id FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
+            JOIN trainyard.jobs j ON j.kind = 'fit' AND j.subject_id = c.id
+            WHERE c.status = 'queued' AND t.status = 'running'
+              AND (j.lease_until IS NULL OR j.lease_until < now())
+              AND t.started_at + make_interval(secs => (t.request ->> 'time_budget_s')::float8) < now()
+            FOR UPDATE OF j SKIP LOCKED
+        ), gone AS (
+            DELETE FROM trainyard.jobs j USING late WHERE j.kind = 'fit' AND j.subject_id = late.id
+        )
+        UPDATE trainyard.candidates c SET status = 'skipped', reason = $1, finished_at = now()
+        FROM late WHERE c.id = late.id RETURNING c.task_id, c.user_id
+        """,
+        reason,
+    )
+    return list({row["task_id"]: row for row in rows}.values())
 
 
 async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:

@@ -131,11 +131,12 @@ async def profile_ready(c: Connection, file_id: uuid.UUID, profile: Any, rows: i
     )
 
 
-async def profile_failed(c: Connection, file_id: uuid.UUID, error: str) -> None:
+async def profile_failed(c: Connection, file_id: uuid.UUID, user_id: uuid.UUID, error: str) -> None:
     await c.execute(
-        "UPDATE trainyard.profiles SET status = 'failed', error = $2, updated_at = now()"
-        " WHERE file_id = $1 AND status <> 'ready'",
+        "UPDATE trainyard.profiles SET status = 'failed', error = $3, updated_at = now()"
+        " WHERE file_id = $1 AND user_id = $2 AND status = 'queued'",
         file_id,
+        user_id,
         error,
     )
 

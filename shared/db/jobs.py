@@ -42,17 +42,22 @@ async def insert(
     attempt: int = 0,
     queued_at: dt.datetime | None = None,
 ) -> uuid.UUID:
-    """Ask for work, in the transaction of what it is for. The same work asked for twice is one row.
+    """Ask for work, in the transaction of what it is for. The same work asked for twice is one row, whose
+    id is answered; a row that a worker has locked is not waited for, so nobody deadlocks with it.
 
     `attempt`: where the subject has been worked on before, its last attempt, so that tokens grow.
     `queued_at`: its place in the user's queue, where that is another's (default: now).
     """
     job_id: uuid.UUID = await c.fetchval(
         """
-        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at)
-        VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))
-        ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
-        RETURNING id
+        WITH added AS (
+            INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at)
+            VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))
+            ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id
+        )
+        SELECT id FROM added
+        UNION ALL SELECT id FROM trainyard.jobs WHERE kind = $2 AND subject_id = $3
+        LIMIT 1
         """,
         uuid7(),
         kind,
@@ -62,6 +67,62 @@ async def insert(
         queued_at,
     )
     return job_id
+
+
+async def insert_or_lock(
+    c: Connection, kind: JobKind, subject_id: uuid.UUID, user_id: uuid.UUID
+) -> uuid.UUID:
+    """As `insert`, but waits for whoever has the row locked: after this it is there until the commit."""
+    job_id: uuid.UUID = await c.fetchval(
+        """
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
+        RETURNING id
+        """,
+        uuid7(),
+        kind,
+        subject_id,
+        user_id,
+    )
+    return job_id
+
+
+async def restore_missing(c: Connection) -> list[Any]:
+    """A net below everything else: work that a row waits for and no job stands for is asked for again.
+
+    Jobs come and go in the transactions that change those rows, so one snapshot never shows such a row;
+    `kind, subject_id` of what was found all the same.
+    """
+    return await c.fetch(
+        """
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt)
+        SELECT gen_random_uuid(), w.kind, w.subject_id, w.user_id, w.attempt FROM (
+            SELECT 'profile' AS kind, file_id AS subject_id, p.user_id, 0 AS attempt
+            FROM trainyard.profiles p JOIN trainyard.files f ON f.id = p.file_id
+            WHERE p.status = 'queued' AND f.deleted_at IS NULL
+            UNION ALL
+            SELECT 'plan', id, user_id, 0 FROM trainyard.tasks
+            WHERE deleted_at IS NULL AND (status = 'queued' OR status = 'running' AND plan IS NULL)
+            UNION ALL
+            SELECT 'fit', c.id, c.user_id, c.attempt
+            FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
+            WHERE c.status IN ('queued', 'running') AND t.status = 'running' AND t.deleted_at IS NULL
+            UNION ALL
+            SELECT 'finish', t.id, t.user_id, 0 FROM trainyard.tasks t
+            WHERE t.status = 'running' AND t.stage <> 'profiling' AND t.plan IS NOT NULL
+              AND t.deleted_at IS NULL AND NOT EXISTS (SELECT FROM trainyard.candidates c
+                  WHERE c.task_id = t.id AND c.status IN ('queued', 'running'))
+            UNION ALL
+            SELECT 'bundle', task_id, user_id, attempt FROM trainyard.bundles WHERE status = 'building'
+            UNION ALL
+            SELECT 'save', id, user_id, 0 FROM public.trained_models WHERE status = 'saving'
+        ) w
+        WHERE NOT EXISTS (
+            SELECT FROM trainyard.jobs j WHERE j.kind = w.kind AND j.subject_id = w.subject_id)
+        ON CONFLICT (kind, subject_id) DO NOTHING
+        RETURNING kind, subject_id
+        """
+    )
 
 
 async def unsent(c: Connection, *, resend_after_s: float, limit: int = 500) -> list[Any]:

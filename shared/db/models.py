@@ -224,12 +224,13 @@ async def ready(c: Connection, model_id: uuid.UUID, *, file_path: str, file_size
     )
 
 
-async def failed(c: Connection, model_id: uuid.UUID, error: str) -> None:
+async def failed(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID, error: str) -> None:
     """saving → failed."""
     await c.execute(
-        "UPDATE public.trained_models SET status = 'failed', error = $2, updated_at = now()"
-        " WHERE id = $1 AND status = 'saving'",
+        "UPDATE public.trained_models SET status = 'failed', error = $3, updated_at = now()"
+        " WHERE id = $1 AND user_id = $2 AND status = 'saving'",
         model_id,
+        user_id,
         error,
     )
 

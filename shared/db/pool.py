@@ -35,9 +35,12 @@ AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""What asyncpg raises where the server is away, restarting or full."""
+"""What asyncpg raises where the server is away, restarting or full, or could not have both: what is
+tried again a little later succeeds."""
 
 
 @contextlib.contextmanager

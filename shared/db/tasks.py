@@ -208,6 +208,23 @@ async def planned(c: Connection, task_id: uuid.UUID, plan: Plan, warnings: Seque
     return row is not None
 
 
+async def goes_on(c: Connection, task_id: uuid.UUID) -> bool:
+    """Stage `fitting` for a task that is resumed; False where it was cancelled meanwhile."""
+    row = await c.fetchrow(
+        """
+        UPDATE trainyard.tasks SET stage = 'fitting', message = 'Training the models that are missing'
+        WHERE id = $1 AND status = 'running' AND NOT cancel_requested RETURNING id
+        """,
+        task_id,
+    )
+    return row is not None
+
+
+async def lock(c: Connection, task_id: uuid.UUID) -> None:
+    """Until the transaction ends no candidate of the task can end beside it."""
+    await c.execute("SELECT 1 FROM trainyard.tasks WHERE id = $1 FOR UPDATE", task_id)
+
+
 async def say(c: Connection, task_id: uuid.UUID, stage: Stage, message: str) -> None:
     await c.execute(
         "UPDATE trainyard.tasks SET stage = $2, message = $3"
@@ -261,15 +278,16 @@ async def failed(c: Connection, task_id: uuid.UUID, error: Problem) -> None:
     )
 
 
-async def cancelled_unplanned(c: Connection, task_id: uuid.UUID) -> None:
+async def cancelled_unplanned(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> None:
     """running → cancelled, of a task that was cancelled before it had any candidate."""
     await c.execute(
         """
         UPDATE trainyard.tasks SET status = 'cancelled', stage = 'done', message = 'Cancelled',
             finished_at = now()
-        WHERE id = $1 AND status = 'running' AND cancel_requested AND plan IS NULL
+        WHERE id = $1 AND user_id = $2 AND status = 'running' AND cancel_requested AND plan IS NULL
         """,
         task_id,
+        user_id,
     )
 
 

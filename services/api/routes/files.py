@@ -26,6 +26,7 @@ from shared.contracts import File, JobKind, Profile, uuid7
 from shared.db import files, jobs
 from shared.errors import (
     Conflict,
+    DatabaseUnavailable,
     FileNotFound,
     InvalidRequest,
     KeyInUse,
@@ -35,6 +36,7 @@ from shared.errors import (
     StorageUnavailable,
     TableUnreadable,
     TooLarge,
+    TrainyardError,
     UnsupportedMedia,
 )
 from shared.queue import hint
@@ -143,8 +145,9 @@ async def _store(
             file = await files.get(c, user_id, file_id)
             fingerprint = _fingerprint(incoming.name, stored.size_bytes, stored.sha256)
             answer = await kept.answer(c, fingerprint, file, {"Location": f"/files/{file_id}"})
-    except BaseException:
-        # what stays, the sweep for orphans finds
+    except DatabaseUnavailable:
+        raise  # perhaps it was committed: the sweep for orphans knows once it is asked
+    except TrainyardError:
         with contextlib.suppress(StorageUnavailable), patience(STORE_PATIENCE_S):
             await store.delete(store.datasets, key)
         raise

@@ -12,12 +12,12 @@ from litestar.params import PathParameter
 
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
-from services.api.context import Context, TaskId, parse_id
+from services.api.context import STORE_PATIENCE_S, Context, TaskId, parse_id
 from services.api.problems import responses
 from services.api.results import Results, compose
 from shared.db import candidates, tasks
 from shared.errors import ModelNotFound, StorageUnavailable, TaskNotFound
-from shared.storage import ObjectMissing, content_disposition, plot_key
+from shared.storage import ObjectMissing, content_disposition, patience, plot_key
 
 SVG = "image/svg+xml"
 _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
@@ -65,8 +65,9 @@ async def plot(
         raise ModelNotFound("Plot not found")
     key = plot_key(user.user_id, parsed, chosen.slug, chosen.attempt, kind)
     try:
-        async with aclosing(api.store.stream(api.store.artifacts, key)) as stream:
-            content = b"".join([chunk async for chunk in stream])
+        with patience(STORE_PATIENCE_S):
+            async with aclosing(api.store.stream(api.store.artifacts, key)) as stream:
+                content = b"".join([chunk async for chunk in stream])
     except ObjectMissing:
         raise ModelNotFound("Plot not found") from None
     headers = {

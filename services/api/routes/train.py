@@ -187,10 +187,9 @@ async def cancel(
             return known
         if (seen := await tasks.version(c, user.user_id, parsed)) is None:
             raise TaskNotFound
-        # the job before the task, as workers lock them: the other way round the two could deadlock
-        job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
         if await tasks.request_cancel(c, user.user_id, parsed) is None:
             raise Conflict(f"The run has ended already: it is {seen['status']}")
+        job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
         answer = await _accepted(c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.FINISH, job_id))
     log.info("cancel requested", task_id=task_id)
@@ -226,7 +225,7 @@ async def resume(
         if task["file_id"] is None or not await files.hold(c, user.user_id, task["file_id"]):
             raise Conflict("The file that the run reads was deleted: upload it and train anew")
         # the job before the task, as workers lock them: the other way round the two could deadlock
-        job_id = await jobs.insert(c, JobKind.PLAN, parsed, user.user_id)
+        job_id = await jobs.insert_or_lock(c, JobKind.PLAN, parsed, user.user_id)
         if not await tasks.request_resume(c, user.user_id, parsed):
             raise Conflict("The run was changed by another request meanwhile")
         answer = await _accepted(c, user.user_id, parsed, once)

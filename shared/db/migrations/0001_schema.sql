@@ -222,7 +222,7 @@ CREATE TRIGGER tasks_states BEFORE UPDATE OF status ON trainyard.tasks
         'failed > queued', 'cancelled > queued');
 CREATE TRIGGER candidates_states BEFORE UPDATE OF status ON trainyard.candidates
     FOR EACH ROW EXECUTE FUNCTION trainyard.check_transition(
-        'queued > running', 'queued > failed', 'queued > skipped',
+        'queued > running', 'queued > done', 'queued > failed', 'queued > skipped',
         'running > queued', 'running > done', 'running > failed', 'running > skipped',
         'failed > queued', 'skipped > queued');
 CREATE TRIGGER bundles_states BEFORE UPDATE OF status ON trainyard.bundles
@@ -265,7 +265,8 @@ GRANT SELECT, INSERT, UPDATE (status, progress, error, requested_at, expires_at)
     ON trainyard.bundles TO trainyard_user;
 GRANT SELECT, INSERT, UPDATE (model_name, description, tags, updated_at, deleted, deleted_at, links_issued)
     ON public.trained_models TO trainyard_user;
-GRANT SELECT, INSERT, UPDATE (sent_at), DELETE ON trainyard.jobs TO trainyard_user;
+GRANT SELECT, INSERT (id, kind, subject_id, user_id, attempt, queued_at), UPDATE (sent_at)
+    ON trainyard.jobs TO trainyard_user;
 
 -- What the workers do for everyone.
 GRANT SELECT, DELETE ON trainyard.files TO trainyard_worker;

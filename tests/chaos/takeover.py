@@ -6,6 +6,11 @@ from typing import Any
 
 from tests.chaos.fleet import Fleet, wait_for
 
+SESSIONS = """
+SELECT pid, application_name, state, wait_event, now() - xact_start AS age, pg_blocking_pids(pid), query
+FROM pg_stat_activity WHERE application_name LIKE 'trainyard-%' AND state <> 'idle'
+"""
+
 
 def held_by(fleet: Fleet, name: str) -> list[Any]:
     """Jobs that the present process of a worker holds: `kind, subject_id, attempt`."""
@@ -27,9 +32,14 @@ def taken_over(fleet: Fleet, held: list[Any], at: float) -> list[float]:
     """Seconds from `at` until each job of `held` was claimed anew; of work that had ended there is none."""
     took = []
     for job in held:
-        wait_for(
-            lambda job=job: _next_claim(fleet, job) or _is_gone(fleet, job), f"{job['kind']} is taken over"
-        )
+        try:
+            wait_for(
+                lambda job=job: _next_claim(fleet, job) or _is_gone(fleet, job),
+                f"{job['kind']} is taken over",
+            )
+        except AssertionError as error:
+            error.add_note("\n".join(map(str, fleet.back.rows(SESSIONS))))
+            raise
         if claimed := _next_claim(fleet, job):
             took.append(claimed - at)
     return took

@@ -243,14 +243,14 @@ async def test_the_zip_is_asked_for_once_waited_for_and_handed_over(
 
 
 async def test_a_zip_that_failed_is_built_again_when_asked_for_again(
-    me: httpx.AsyncClient, worker_db: Database, run: uuid.UUID
+    me: httpx.AsyncClient, worker_db: Database, run: uuid.UUID, user: uuid.UUID
 ) -> None:
     url = f"/ml/download-all-models/{run}"
     call = asyncio.create_task(me.get(url, headers={"Prefer": "wait=30"}))
     while (await me.get(f"/ml/bundles/{run}")).status_code == 404:
         await asyncio.sleep(0.01)
     async with worker_db.transaction() as c:
-        await bundles.failed(c, run, "the store is full")
+        await bundles.failed(c, run, user, 7, "the store is full")
     answer = await call
     assert answer.status_code == 503
     assert answer.json()["type"] == "bundle-failed"

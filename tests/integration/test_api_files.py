@@ -164,14 +164,16 @@ async def test_a_connection_that_breaks_leaves_nothing(api: Api, user: uuid.UUID
     assert await stored_keys(api, user) == []
 
 
-async def test_the_profile_is_made_ready_or_says_why_not(me: httpx.AsyncClient, worker_db: Database) -> None:
+async def test_the_profile_is_made_ready_or_says_why_not(
+    me: httpx.AsyncClient, worker_db: Database, user: uuid.UUID
+) -> None:
     file_id = uuid.UUID((await upload(me, gzip.compress(CSV), "iris.csv.gz"))["file_id"])
     url = f"/files/{file_id}/profile"
     making = await me.get(url)
     assert (making.status_code, making.headers["retry-after"]) == (202, "1")
     broken = uuid.UUID((await upload(me, name="broken.csv"))["file_id"])
     async with worker_db.transaction() as c:
-        await files.profile_failed(c, broken, "line 3 has 5 fields, the header has 3")
+        await files.profile_failed(c, broken, user, "line 3 has 5 fields, the header has 3")
     failed = await me.get(f"/files/{broken}/profile")
     assert (failed.status_code, failed.json()["type"]) == (422, "table-unreadable")
     assert failed.json()["detail"] == "line 3 has 5 fields, the header has 3"

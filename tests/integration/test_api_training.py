@@ -131,10 +131,10 @@ async def test_the_profile_tells_what_cannot_be_trained(
 
 
 async def test_a_table_that_cannot_be_read_is_refused_with_its_reason(
-    me: httpx.AsyncClient, worker_db: Database, file_id: str
+    me: httpx.AsyncClient, worker_db: Database, file_id: str, user: uuid.UUID
 ) -> None:
     async with worker_db.transaction() as c:
-        await files.profile_failed(c, uuid.UUID(file_id), "it is a photograph")
+        await files.profile_failed(c, uuid.UUID(file_id), user, "it is a photograph")
     answer = await me.post("/ml/train", json={"file_id": file_id, "target": "species"})
     assert pointers(answer) == {"/file_id"}
     assert "it is a photograph" in answer.json()["errors"][0]["detail"]

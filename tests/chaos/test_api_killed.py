@@ -27,7 +27,7 @@ def test_killed_between_commit_and_hint(fleet: Fleet, runs: Runs, enter: Enter) 
         fleet.signal("valkey", signal.SIGSTOP)  # the hint does not get through
         posting = threading.Thread(target=_post, args=(runs,))
         posting.start()
-        wait_for(lambda: runs_there(fleet) > before, "the request is committed")
+        wait_for(lambda before=before: runs_there(fleet) > before, "the request is committed")
         fleet.kill("api")
         posting.join(30)
         fleet.signal("valkey", signal.SIGCONT)

@@ -61,7 +61,10 @@ def test_a_fit_that_kills_its_worker(fleet: Fleet, runs: Runs, enter: Enter) -> 
         fleet.heal()
         starts = sum(fleet.starts[name] for name in TRAINERS)
         fleet.script(
-            {"lightgbm": ["poison", chance.uniform(0.1, 1)], "naive_bayes": ["sleep", chance.uniform(3, 8)]}
+            {
+                "lightgbm": ["poison", chance.uniform(0.1, 1 if LONG else 0.5)],
+                "naive_bayes": ["sleep", chance.uniform(3, 8 if LONG else 4)],
+            }
         )
         task_id = runs.begin(["lightgbm", "naive_bayes", "logistic_regression", "k_nearest_neighbors"])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.chaos import audit
 from tests.chaos.fleet import Fleet, wait_for
 from tests.chaos.ledger import Entry
-from tests.chaos.rounds import TAKEN_OVER_WITHIN_S, rounds
+from tests.chaos.rounds import LONG, TAKEN_OVER_WITHIN_S, rounds
 from tests.chaos.runs import Runs
 from tests.chaos.takeover import held_by, holder, taken_over
 from tests.chaos.watch import Watch, is_whole_zip
@@ -17,8 +17,9 @@ from tests.integration.faulty_proxy import Fault, Request, Slow
 
 Enter = Callable[[str], Entry]
 MODELS = ["logistic_regression", "naive_bayes"]
-BYTES_PER_S = 4 * 2**20
-PICKLES = {"logistic_regression": 3 * 2**20, "naive_bayes": 10 * 2**20}
+BYTES_PER_S = (4 if LONG else 8) * 2**20
+KILLED_WITHIN_S = 3.0 if LONG else 1.0
+PICKLES = {"logistic_regression": 2**20, "naive_bayes": 10 * 2**20}
 """The second is more than one part of an upload."""
 
 
@@ -60,7 +61,7 @@ def test_killed_in_mid_zip(fleet: Fleet, runs: Runs, person: Person, enter: Ente
         with Watch(fleet.back, ()).looking() as watch:
             path = f"/ml/download-all-models/{task_id}"
             assert person.http.get(path, headers={"Prefer": "wait=0"}).status_code == 202
-            kill_holder(fleet, "bundle", chance.uniform(0.1, 3), entry)
+            kill_holder(fleet, "bundle", chance.uniform(0.1, KILLED_WITHIN_S), entry)
             assert is_whole_zip(person.fetch(path).content)
         entry.half_files += len(watch.half)
         assert not watch.half
@@ -84,7 +85,7 @@ def test_killed_in_mid_save(fleet: Fleet, runs: Runs, person: Person, enter: Ent
             answer = person.http.post("/models/save", json=body)
             assert answer.status_code == 202, answer.text
             path = answer.headers["Location"]
-            kill_holder(fleet, "save", chance.uniform(0.1, 1.5), entry)
+            kill_holder(fleet, "save", chance.uniform(0.1, KILLED_WITHIN_S / 2), entry)
             wait_for(lambda url=path: person.get(url)["status"] != "saving", "the model is saved")
             assert person.get(path)["status"] == "ready"
             assert person.fetch(f"{path}/download").sha256 == wanted

@@ -29,7 +29,8 @@ SAMPLES = 60 if LONG else 3
 
 
 def test_pick_up_of_an_idle_fleet(fleet: Fleet, runs: Runs, ledger: Ledger) -> None:
-    fleet.stop_and_start(*TRAINERS, module="services.trainer")
+    if LONG:  # the product itself, which takes longer to start
+        fleet.stop_and_start(*TRAINERS, module="services.trainer")
     ours: list[float] = []
     polled: list[float] = []
     chance = next(rounds("pick-up", 1))
@@ -42,7 +43,8 @@ def test_pick_up_of_an_idle_fleet(fleet: Fleet, runs: Runs, ledger: Ledger) -> N
                 ours.append(picked_up(fleet, runs))
                 polled.append(fleet.back.run(arq_picked_up(fleet.env["REDIS_URL"])))
     finally:
-        fleet.stop_and_start(*TRAINERS)
+        if LONG:
+            fleet.stop_and_start(*TRAINERS)
     ledger.paragraphs.append(
         f"Pick-up on an idle fleet, {SAMPLES} requests each, in turn. From `POST /ml/train` to its `plan`"
         f" claimed: p50 {said(ours, 0.5)}, p95 {said(ours, 0.95)}. A bare arq worker (`poll_delay=0.5`) on"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tests.chaos.fleet import DRAIN_S, TRAINERS, Fleet, wait_for
 from tests.chaos.ledger import Entry
-from tests.chaos.rounds import rounds
+from tests.chaos.rounds import LONG, rounds
 from tests.chaos.runs import MODELS, Runs
 
 Enter = Callable[[str], Entry]
@@ -45,7 +45,7 @@ def roll(
     fleet.script({model: ["sleep", chance.uniform(*fit_s)] for model in MODELS})
     tasks = []
     for name in TRAINERS:
-        tasks += [runs.begin(MODELS[:3]), runs.begin(MODELS[:3])]
+        tasks += [runs.begin() for _ in range(2 if LONG else 1)]
         wait_for(lambda old=name: has_just_begun(fleet, old), "it begins a fit")
         time.sleep(chance.uniform(0, 0.3))
         fleet.signal(name, signal.SIGTERM)

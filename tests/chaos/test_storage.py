@@ -41,8 +41,9 @@ def test_away_for_a_while(fleet: Fleet, runs: Runs, enter: Enter) -> None:
         fleet.heal()
         fleet.script({model: ["sleep", chance.uniform(0.1, 2)] for model in MODELS})
         runs.begin()
-        runs.begin()
-        time.sleep(chance.uniform(0, 2))
+        if LONG:
+            runs.begin()
+        time.sleep(chance.uniform(0, 2 if LONG else 1))
         lasts = chance.uniform(*AWAY_S)
         # what hangs is only given up after a minute
         way = chance.choice(["refuse", "kill", "stall"] if LONG else ["refuse", "kill"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, alive, wait_for
 from tests.chaos.ledger import Entry
-from tests.chaos.rounds import LEASE_S, TAKEN_OVER_WITHIN_S, fewer, rounds
+from tests.chaos.rounds import LEASE_S, LONG, TAKEN_OVER_WITHIN_S, fewer, rounds
 from tests.chaos.runs import MODELS, Runs
 from tests.chaos.takeover import held_by, taken_over
 
@@ -23,12 +23,12 @@ def test_killed_in_mid_fit(fleet: Fleet, runs: Runs, enter: Enter) -> None:
     slowest_orphan = 0.0
     for chance in rounds("trainer killed"):
         fleet.heal()
-        fleet.script({model: ["sleep", chance.uniform(0.5, 3.0)] for model in MODELS})
-        for _ in range(3):
+        fleet.script({model: ["sleep", chance.uniform(0.5, 3 if LONG else 2)] for model in MODELS})
+        for _ in range(3 if LONG else 2):
             runs.begin()
         victim = chance.choice(TRAINERS)
         wait_for(lambda name=victim: held_by(fleet, name), "the victim holds work")
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 3 if LONG else 1))
         held, children = held_by(fleet, victim), fleet.descendants(victim)
         at = fleet.kill(victim)
         slowest_orphan = max(

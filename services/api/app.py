@@ -11,7 +11,7 @@ from litestar.di import Provide
 
 from services.api import openapi, tokens
 from services.api.auth import Authenticate
-from services.api.body import JsonRequest
+from services.api.body import MOST_BYTES, JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.idempotency import provide_once
 from services.api.long_poll import Watches
@@ -76,6 +76,7 @@ def create_app(settings: Settings) -> Litestar:
             "once": Provide(provide_once),
         },
         request_class=JsonRequest,
+        request_max_body_size=MOST_BYTES,
         middleware=[Authenticate()],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],

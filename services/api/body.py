@@ -21,6 +21,11 @@ from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 
 Faults = list[tuple[str, str]]
 
+MOST_BYTES = 2**20
+"""Of a JSON body; the largest that makes sense is a train request that names 2,000 columns."""
+MOST_FAULTS = 100
+"""Named in one answer."""
+
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _AT = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
@@ -79,9 +84,16 @@ def checked(parsed: Any, wanted: Any) -> Any:
             return msgspec.convert(parsed, wanted)
         except msgspec.ValidationError as error:
             found = faults(parsed, wanted) or [_located(error, "")]
-            raise InvalidRequest(found) from None
+            raise InvalidRequest(_some(found)) from None
     named = {pointer for pointer, _ in unstorable}
-    raise InvalidRequest(unstorable + [f for f in faults(parsed, wanted) if f[0] not in named])
+    raise InvalidRequest(_some(unstorable + [f for f in faults(parsed, wanted) if f[0] not in named]))
+
+
+def _some(found: Faults) -> Faults:
+    """An answer that a person can read, however many faults a body has."""
+    if len(found) <= MOST_FAULTS:
+        return found
+    return [*found[:MOST_FAULTS], ("", f"and {len(found) - MOST_FAULTS:,} more faults")]
 
 
 def faults(parsed: Any, wanted: Any) -> Faults:
@@ -108,7 +120,7 @@ def _field_faults(value: Any, wanted: Any, pointer: str) -> Faults:
         item = _item_type(wanted)
         if item is None or not isinstance(value, list):
             return [_located(error, pointer)]
-        of_items = [f for i, v in enumerate(value[:1000]) for f in _field_faults(v, item, f"{pointer}/{i}")]
+        of_items = [f for i, v in enumerate(value) for f in _field_faults(v, item, f"{pointer}/{i}")]
         return of_items or [_located(error, pointer)]
     return []
 

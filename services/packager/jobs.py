@@ -31,6 +31,12 @@ class ArtifactGone(TrainyardError):
     slug = "artifact-gone"
 
 
+class RunGoesOn(TrainyardError):
+    """The run was resumed: ask for its ZIP again when it has ended"""
+
+    slug = "run-goes-on"
+
+
 class PackagerJobs:
     """Handlers over what the process has open."""
 
@@ -66,7 +72,9 @@ class PackagerJobs:
         if task is None or task["deleted_at"] is not None:
             async with self._result(job):
                 return
-        if not is_whole(task) or task["status"] in (TaskStatus.QUEUED, TaskStatus.RUNNING):
+        if task["status"] in (TaskStatus.QUEUED, TaskStatus.RUNNING):
+            raise RunGoesOn
+        if not is_whole(task):
             raise TrainyardError("the run has nothing to pack")
         packed = entries(self.store, task, rows)
         total = sum(entry.size for entry in packed) or 1
@@ -91,10 +99,20 @@ class PackagerJobs:
             content_type="application/zip",
             filename=f"all_models_{task['id']}.zip",
         )
-        async with self._result(job) as c:
-            await bundles.ready(
-                c, task["id"], job.attempt, stored.size_bytes, stored.sha256, self.bundle_life_s
-            )
+        async with self.db.transaction() as c:
+            if not await jobs.holds(c, job):
+                raise LeaseLost
+            same = await bundles.packs(c, task["id"], task["report_attempt"])
+            if same:
+                await bundles.ready(
+                    c, task["id"], job.attempt, stored.size_bytes, stored.sha256, self.bundle_life_s
+                )
+                await jobs.done(c, job)
+            elif same is False:  # resumed and ended again meanwhile: what was packed is not that run
+                await jobs.wait(c, job, delay_s=0, error="the run was resumed while it was packed")
+                return
+        if same is None:
+            raise RunGoesOn
         BUNDLE_BYTES.inc(stored.size_bytes)
         log.info("bundle ready", size_bytes=stored.size_bytes, members=len(packed))
         async for old in self.store.list(self.store.bundles, task_prefix(job.user_id, task["id"])):

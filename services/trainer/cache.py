@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -32,25 +33,27 @@ class TableCache:
         self.store = store
         self.scratch = scratch
         self._locks: dict[str, asyncio.Lock] = {}
-        self._used: dict[Path, int] = {}
+        self._used: Counter[str] = Counter()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @contextlib.asynccontextmanager
     async def table(
         self, *, file_id: uuid.UUID, user_id: uuid.UUID, name: str, sha256: str, decode: Decode
     ) -> AsyncIterator[Path]:
-        """The decoded table, kept while in use. Raises what `decode` and the store raise."""
+        """The decoded table under a name of the caller's own, which no eviction takes away.
+        Raises what `decode` and the store raise."""
         path = self.folder / f"{file_id}-{sha256[:16]}.arrow"
-        async with self._locks.setdefault(path.name, asyncio.Lock()):
-            if not path.exists():
-                await self._fetch(path, file_id, user_id, name, sha256, decode)
-            os.utime(path)
-            self._used[path] = self._used.get(path, 0) + 1
-        try:
-            yield path
-        finally:
-            self._used[path] -= 1
-            self._evict()
+        with self.scratch.folder() as scratch:
+            link = scratch / "table.arrow"
+            async with self._locks.setdefault(path.name, asyncio.Lock()):
+                while not _linked(path, link):  # not there, or gone again: others evict too
+                    await self._fetch(path, file_id, user_id, name, sha256, decode)
+            self._used[path.name] += 1
+            try:
+                yield link
+            finally:
+                self._used[path.name] -= 1
+                self._evict()
 
     async def _fetch(
         self, path: Path, file_id: uuid.UUID, user_id: uuid.UUID, name: str, sha256: str, decode: Decode
@@ -62,13 +65,25 @@ class TableCache:
             (scratch / "table.arrow").replace(path)
 
     def _evict(self) -> None:
-        files = sorted(self.folder.glob("*.arrow"), key=lambda p: p.stat().st_mtime)
-        total = sum(p.stat().st_size for p in files)
-        for path in files:
+        found = []
+        for path in self.folder.glob("*.arrow"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path.stat(), path))
+        total = sum(stat.st_size for stat, _ in found)
+        for stat, path in sorted(found, key=lambda entry: entry[0].st_mtime):
             if total <= self.max_bytes:
                 return
-            if not self._used.get(path):
-                total -= path.stat().st_size
-                # a child that has it mapped keeps its pages: unlinking takes nothing from it
+            if not self._used[path.name]:
+                total -= stat.st_size
                 path.unlink(missing_ok=True)
                 log.info("table evicted", table=path.name)
+
+
+def _linked(path: Path, link: Path) -> bool:
+    """Give `path` a second name and mark it as just used; False where it is not there."""
+    try:
+        link.hardlink_to(path)
+    except FileNotFoundError:
+        return False
+    os.utime(link)
+    return True

@@ -11,7 +11,7 @@ import msgspec
 
 from services.trainer.child import ChildFailed
 from services.trainer.outcome import MODEL_FILE, FitOutcome
-from services.trainer.workbench import Stopped, Workbench
+from services.trainer.workbench import Patience, Stopped, Workbench
 from shared.contracts import JobKind, Plan, TrainRequest
 from shared.db import candidates, files, jobs, tasks
 from shared.db.jobs import Job
@@ -21,6 +21,9 @@ from shared.storage import model_key, plot_key
 
 WORTHWHILE_S = 0.5
 """With less than this left a fit is not begun."""
+
+STORE_AWAY_S = 60.0
+"""How long a fit that is done waits with its result for a store that is away, at the least."""
 
 
 def reserve_s(budget_s: float) -> float:
@@ -88,13 +91,19 @@ class FitJobs:
                 if error.kind != "deadline":
                     raise
                 raise _too_late(left) from None
-            await self._store(job, candidate, msgspec.json.decode(answer, type=FitOutcome), scratch)
+            # a fit is dear: while the store is away its result waits here instead of being fitted again
+            ends = max(ends, asyncio.get_running_loop().time() + STORE_AWAY_S)
+            outcome = msgspec.json.decode(answer, type=FitOutcome)
+            await self._store(job, candidate, outcome, scratch, Patience(until=ends, stop=stop))
 
-    async def _store(self, job: Job, candidate: Any, outcome: FitOutcome, scratch: Path) -> None:
+    async def _store(
+        self, job: Job, candidate: Any, outcome: FitOutcome, scratch: Path, patience: Patience
+    ) -> None:
         """Put the artifacts under this attempt's keys, then finish the row."""
         bench, store = self.bench, self.bench.store
         user_id, task_id, slug = job.user_id, candidate["task_id"], candidate["model_name"]
-        stored = await store.put_file(
+        stored = await patience(
+            store.put_file,
             store.artifacts,
             model_key(user_id, task_id, slug, job.attempt),
             scratch / MODEL_FILE,
@@ -102,7 +111,8 @@ class FitJobs:
             filename=f"{slug}_{task_id}.pkl",
         )
         for plot in outcome.plots:
-            drawn = await store.put_bytes(
+            drawn = await patience(
+                store.put_bytes,
                 store.artifacts,
                 plot_key(user_id, task_id, slug, job.attempt, plot.kind),
                 plot.svg.encode(),

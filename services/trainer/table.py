@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.trainer.outcome import Progress
@@ -109,6 +110,7 @@ def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: P
             arrays = [batch.column(field.name).cast(field.type) for field in schema]
             cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
             cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
+            _without_nul(cast, done)
             writer.write_batch(cast)
             done, written = done + len(batch), written + cast.nbytes
             _within_limit(written)
@@ -116,6 +118,15 @@ def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: P
     if done != rows:
         raise TableUnreadable(f"the Parquet file is damaged: it promises {rows:,} rows and holds {done:,}")
     return done
+
+
+def _without_nul(batch: pa.RecordBatch, before: int) -> None:
+    """NUL is no text to Postgres, where labels and examples go. Raises TableUnreadable with the place."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_large_string(column.type):
+            at = pc.index(pc.match_substring(column, "\0"), True).as_py()
+            if at >= 0:
+                raise TableUnreadable(f"column {name!r}, row {before + at + 1:,}: holds a NUL character")
 
 
 def _readable_schema(file: pq.ParquetFile) -> pa.Schema:

@@ -91,13 +91,16 @@ def read_header(text: Path, delimiter: str) -> list[str]:
 
 
 def check_names(names: list[str], where: str) -> None:
-    """Raise TableUnreadable for too many columns, columns without a name, and names that come twice."""
+    """Raise TableUnreadable for too many columns, and for names that are empty, hold NUL or come twice."""
     if len(names) > MAX_COLUMNS:
         raise TableUnreadable(f"{len(names):,} columns; at most {MAX_COLUMNS:,} are taken: leave some out")
     unnamed = [str(i) for i, name in enumerate(names, 1) if not name.strip()]
     if unnamed:
         many = "columns" if len(unnamed) > 1 else "column"
         raise TableUnreadable(f"{where}: {many} {_some(unnamed)} without a name in the header")
+    nul = [str(i) for i, name in enumerate(names, 1) if "\0" in name]
+    if nul:
+        raise TableUnreadable(f"{where}: the name of column {_some(nul)} holds a NUL character")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         at = [

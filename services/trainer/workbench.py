@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
@@ -16,9 +18,13 @@ from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
-from shared.errors import LeaseLost, TrainyardError
+from shared.errors import LeaseLost, StorageUnavailable, TrainyardError
 from shared.queue import announce, hint
 from shared.resources import Resources
+from shared.worker import backoff_s
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 PROFILE_S = 600.0
 """Reading and profiling a table is not part of any budget, but it may not hang either."""
@@ -30,6 +36,32 @@ class Stopped(TrainyardError):
     """Stopped: the run was cancelled"""
 
     slug = "cancelled"
+
+
+class Patience:
+    """Calls to the store that are made again while it is away, until a time of the loop's clock; then
+    the last StorageUnavailable is raised. Raises Stopped as soon as the work is to stop."""
+
+    def __init__(self, *, until: float, stop: asyncio.Event) -> None:
+        self.until = until
+        self.stop = stop
+
+    async def __call__(self, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        loop, tried = asyncio.get_running_loop(), 0
+        while True:
+            try:
+                return await call(*args, **kwargs)
+            except StorageUnavailable as error:
+                tried += 1
+                pause = backoff_s(tried)
+                if loop.time() + pause > self.until:
+                    raise
+                log.warning("waiting for the store", reason=str(error.context.get("reason") or error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.stop.wait()
+            if self.stop.is_set():
+                raise Stopped
 
 
 class Workbench:

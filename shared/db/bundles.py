@@ -55,6 +55,17 @@ async def progress(c: Connection, task_id: uuid.UUID, share: float) -> None:
     )
 
 
+async def packs(c: Connection, task_id: uuid.UUID, report_attempt: int) -> bool | None:
+    """Whether the run is still the one whose report `report_attempt` wrote; None while it goes on, or
+    where it is gone. Until the transaction ends no resume and no finish comes between."""
+    row = await c.fetchrow(
+        "SELECT status, report_attempt FROM trainyard.tasks WHERE id = $1 FOR SHARE", task_id
+    )
+    if row is None or row["status"] in ("queued", "running"):
+        return None
+    return bool(row["report_attempt"] == report_attempt)
+
+
 async def ready(
     c: Connection, task_id: uuid.UUID, attempt: int, size_bytes: int, sha256: str, ttl_s: float
 ) -> None:

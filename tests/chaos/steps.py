@@ -1,6 +1,6 @@
 """The trainer's `fit` step replaced: fits that take as long, and go as wrong, as a test wants.
 
-What a model does stands in `SCRIPT` beside the decoded tables, where every trainer of the fleet looks:
+What a model does stands in `SCRIPT` beside the decoded tables, which every trainer of the fleet shares:
 model name → [function of this module, its arguments]. Whatever is not named there fits at once.
 """
 
@@ -35,7 +35,7 @@ def fit(
     scratch: Path,
     progress: Progress,
 ) -> FitOutcome:
-    path = Path(table).with_name(SCRIPT)
+    path = Path(table).parents[2] / SCRIPT  # the table is a link in a folder of this trainer's folder
     script: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
     what, *arguments = script.get(model_name, ["sleep", 0])
     if what == "train":

@@ -65,6 +65,32 @@ def test_away_for_a_while(fleet: Fleet, runs: Runs, enter: Enter) -> None:
     entry.besides = f"away for up to {away:.0f} s; uploads meanwhile got 503 with Retry-After"
 
 
+def test_a_fit_that_is_done_waits_for_the_store(fleet: Fleet, runs: Runs, enter: Enter) -> None:
+    """Its hours are not spent twice: no candidate is fitted again because its pickle could not be put."""
+    entry = enter("storage away when fits end")
+    for _ in rounds(entry.fault, fewer(10)):
+        fleet.heal()
+        fleet.script({model: ["sleep", 1] for model in MODELS})
+        task_id = runs.begin()
+        wait_for(lambda task=task_id: runs.running(task), "a fit has begun")
+        refused: list[Request] = []
+        fleet.back.break_store(lambda request, met=refused: _refuse_put(request, met))
+        # the client itself tries a put three times
+        wait_for(lambda met=refused: any(request.number > 3 for request in met), "a put was given up")
+        fleet.back.mend_store()
+        runs.settle(entry)
+        assert {c["attempt"] for c in audit.candidates(fleet, task_id).values()} == {1}
+        entry.rounds += 1
+    entry.besides = "every fit kept its first attempt"
+
+
+def _refuse_put(request: Request, met: list[Request]) -> Fault | None:
+    if request.method != "PUT":
+        return None
+    met.append(request)
+    return Refuse()
+
+
 class Errors:
     """A rule under which a share of the requests meets a fault of these kinds, drawn by chance."""
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import uuid
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import pytest
 
-from services.packager.jobs import PackagerJobs
+from services.packager.jobs import PackagerJobs, RunGoesOn
 from services.packager.orphans import remove_orphans
 from services.packager.sweep import Sweep
-from shared.contracts import JobKind, TaskStatus, TaskType, uuid7
+from shared.contracts import JobKind, Stage, TaskStatus, TaskType, uuid7
 from shared.db import bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database
@@ -20,6 +21,8 @@ from shared.errors import LeaseLost
 from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Retention, load
 from shared.storage import (
+    Store,
+    Stored,
     bundle_key,
     dataset_key,
     model_key,
@@ -52,8 +55,10 @@ def packager(resources: Resources, env: dict[str, str]) -> PackagerJobs:
     return PackagerJobs(resources, load(S3, env), Retention())
 
 
-async def finished_run(resources: Resources, api_db: Database, user: uuid.UUID) -> uuid.UUID:
-    """A completed task of two models with everything in the store."""
+async def finished_run(
+    resources: Resources, api_db: Database, user: uuid.UUID, status: TaskStatus = TaskStatus.COMPLETED
+) -> uuid.UUID:
+    """A task of two models that has ended, with everything in the store."""
     store, db = resources.store, resources.db
     task_id = await add_task(api_db, user, await add_file(api_db, user))
     for candidate, (slug, pickle) in zip(await plan_task(db, user, task_id), PICKLES.items(), strict=True):
@@ -95,7 +100,7 @@ async def finished_run(resources: Resources, api_db: Database, user: uuid.UUID) 
         await tasks.finished(
             c,
             task_id,
-            status=TaskStatus.COMPLETED,
+            status=status,
             message="done",
             warnings=[],
             report=report,
@@ -182,6 +187,69 @@ async def test_a_stale_attempt_records_nothing(
     with pytest.raises(LeaseLost):
         await packager.bundle(job)
     assert (await bundle_row(api_db, task_id, user_id))["status"] == "building"
+
+
+async def resume(api_db: Database, task_id: uuid.UUID, user: uuid.UUID) -> None:
+    async with api_db.transaction(user) as c:
+        assert await tasks.request_resume(c, user, task_id)
+
+
+async def resume_and_end(api_db: Database, db: Database, task_id: uuid.UUID, user: uuid.UUID) -> None:
+    await resume(api_db, task_id, user)
+    async with db.transaction() as c:
+        assert await tasks.begin(c, task_id, Stage.FITTING, "")
+        report = (await tasks.for_work(c, task_id, user))["report"]
+        await tasks.finished(
+            c,
+            task_id,
+            status=TaskStatus.COMPLETED,
+            message="done",
+            warnings=[],
+            report=report,
+            report_attempt=2,
+        )
+
+
+class InTheMiddle(Store):
+    """A store that lets something happen once a ZIP is stored and before that is recorded."""
+
+    def __init__(self, store: Store, happens: Awaitable[None]) -> None:
+        self.__dict__.update(store.__dict__)
+        self._happens = happens
+
+    async def put_stream(self, *args: Any, **kwargs: Any) -> Stored:
+        stored = await super().put_stream(*args, **kwargs)
+        await self._happens
+        return stored
+
+
+async def test_a_zip_begun_before_a_resume_does_not_become_ready_after_it(
+    resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await finished_run(resources, api_db, user_id, TaskStatus.CANCELLED)
+    await ask_bundle(api_db, task_id, user_id)
+    job = await asked(api_db, resources.db, JobKind.BUNDLE, task_id, user_id)
+    packager.store = InTheMiddle(resources.store, resume(api_db, task_id, user_id))
+    with pytest.raises(RunGoesOn) as raised:
+        await packager.bundle(job)
+    await packager.bundle_given_up(job, raised.value)
+    row = await bundle_row(api_db, task_id, user_id)
+    assert (row["status"], row["error"]) == ("failed", RunGoesOn.title())
+
+
+async def test_a_zip_of_a_run_that_was_resumed_and_ended_meanwhile_is_built_again(
+    resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await finished_run(resources, api_db, user_id, TaskStatus.CANCELLED)
+    await ask_bundle(api_db, task_id, user_id)
+    job = await asked(api_db, resources.db, JobKind.BUNDLE, task_id, user_id)
+    packager.store = InTheMiddle(resources.store, resume_and_end(api_db, resources.db, task_id, user_id))
+    await packager.bundle(job)
+    assert (await bundle_row(api_db, task_id, user_id))["status"] == "building"
+    async with resources.db.transaction() as c:
+        again = await jobs.claim(c, [JobKind.BUNDLE], "test", 60)
+    assert again is not None
+    assert (again.id, again.attempt, again.tries) == (job.id, job.attempt + 1, 1)
 
 
 async def saved(api_db: Database, task_id: uuid.UUID, user: uuid.UUID, name: str) -> uuid.UUID:

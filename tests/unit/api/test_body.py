@@ -62,6 +62,14 @@ def test_every_fault_is_named_once(body: Any, pointers: list[str]) -> None:
     assert all(detail and "`" not in detail for _, detail in caught.value.errors)
 
 
+def test_more_faults_than_anybody_reads_are_counted() -> None:
+    body = {"file_id": ID, "target": "t", "models": [0] * 5_000}
+    with pytest.raises(InvalidRequest) as caught:
+        checked(body, TrainRequest)
+    assert len(caught.value.errors) == 101
+    assert caught.value.errors[-1] == ("", "and 4,900 more faults")
+
+
 def test_what_fits_comes_back_as_a_struct() -> None:
     request = checked({"file_id": ID, "target": "t", "seed": 1, "models": ["xgboost"]}, TrainRequest)
     assert (request.file_id, request.seed, request.models) == (uuid.UUID(ID), 1, ["xgboost"])

@@ -76,6 +76,8 @@ REFUSED: list[tuple[str, bytes, list[str]]] = [
         parquet(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"])),
         ["'a' (columns 1, 2)"],
     ),
+    ("NUL in a name in Parquet", parquet(pd.DataFrame({"a": [1], "b\0": [1]})), ["column 2", "NUL"]),
+    ("NUL in Parquet", parquet(pd.DataFrame({"a": [*"ab" * 30_000, "\0"]})), ["'a', row 60,001", "NUL"]),
 ]
 
 

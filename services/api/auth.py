@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
@@ -24,16 +24,28 @@ COOKIE = "trainyard_session"
 PUBLIC = "public"
 """`opt={PUBLIC: True}`: a handler that asks nobody who they are."""
 
+EVERYTHING = frozenset({"read", "train", "admin"})
+
 _SEEN_S = 600.0
 _SEEN = 100_000
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """The user whom a request acts as; `service` where another service asks in its name."""
+    """The user whom a request acts as, and who asks in its name.
+
+    `actor`: `user` (a signed-in person), `service` (a service token with `X-User-Id`) or `key` (an API
+    key of the user's, which `key_id` names). `scopes`: what it may do here, of `read`, `train`, `admin`.
+    """
 
     user_id: uuid.UUID
     email: str | None
-    service: bool
+    actor: Literal["user", "service", "key"]
+    key_id: uuid.UUID | None = None
+    scopes: frozenset[str] = EVERYTHING
+
+    @property
+    def service(self) -> bool:
+        return self.actor == "service"
 
 
 class Authenticate(ASGIMiddleware):
@@ -74,12 +86,12 @@ def identify(claims: Claims, acting_as: str | None) -> Identity:
     if claims.role == SERVICE:
         if named is None:
             raise Forbidden("A service must say in X-User-Id whom it acts for")
-        return Identity(user_id=named, email=None, service=True)
+        return Identity(user_id=named, email=None, actor="service")
     if claims.user_id is None:
         raise Unauthenticated
     if named is not None and named != claims.user_id:
         raise Forbidden("X-User-Id is another user's")
-    return Identity(user_id=claims.user_id, email=claims.email, service=False)
+    return Identity(user_id=claims.user_id, email=claims.email, actor="user")
 
 
 def _token(scope: Scope) -> str:

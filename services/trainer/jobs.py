@@ -58,11 +58,11 @@ class TrainerJobs:
         if file is None or file["deleted_at"] is not None or file["status"] != "queued":
             async with self.bench.result(job):
                 return
-        made = await self._profile(file)
+        made = await self._profile(file, asyncio.Event())
         async with self.bench.result(job) as c:
             await files.profile_ready(c, file["id"], msgspec.to_builtins(made), made.rows, len(made.columns))
 
-    async def _profile(self, file: Any, stop: asyncio.Event | None = None) -> Profile:
+    async def _profile(self, file: Any, stop: asyncio.Event) -> Profile:
         async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
             answer = await self.bench.step("profile", {"table": str(table)}, scratch, cancelled=stop)
             return msgspec.json.decode(answer, type=Profile)
@@ -113,20 +113,25 @@ class TrainerJobs:
         await self.bench.changed(task["id"], *((JobKind.FIT, job_id) for job_id in asked))
 
     async def _plan(self, job: Job, task: Any, file: Any) -> Plan:
-        """In children that a cancel stops. A task that overtakes its file's profile makes one itself."""
-        async with self.bench.watch(job, task["id"]) as (_, stop):
-            if file["status"] == "ready":
-                profile = msgspec.convert(file["profile"], Profile)
-            else:
-                profile = await self._profile(file, stop)
-            async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
-                payload = {
-                    "table": str(table),
-                    "request": msgspec.convert(task["request"], TrainRequest),
-                    "profile": profile,
-                }
-                answer = await self.bench.step("plan", payload, scratch, cancelled=stop)
-                return msgspec.json.decode(answer, type=Plan)
+        """In children that a cancel stops, and the end of the time budget. A task that overtakes its
+        file's profile makes one itself."""
+        request = msgspec.convert(task["request"], TrainRequest)
+        left = request.time_budget_s if task["remaining_s"] is None else task["remaining_s"]
+        try:
+            async with asyncio.timeout(left), self.bench.watch(job, task["id"]) as (_, stop):
+                if file["status"] == "ready":
+                    profile = msgspec.convert(file["profile"], Profile)
+                else:
+                    profile = await self._profile(file, stop)
+                async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
+                    payload = {"table": str(table), "request": request, "profile": profile}
+                    answer = await self.bench.step("plan", payload, scratch, cancelled=stop)
+                    return msgspec.json.decode(answer, type=Plan)
+        except TimeoutError:
+            raise CannotTrain(
+                f"the time budget of {request.time_budget_s:g} s ended while the table was still being read: "
+                "allow more time or upload fewer rows"
+            ) from None
 
     async def _resume(self, job: Job, task: Any) -> None:
         """Go on from what is done: everything else is queued again, with attempts that go on counting."""

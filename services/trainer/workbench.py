@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from shared.db.pool import Connection
 from shared.errors import LeaseLost, StorageUnavailable, TrainyardError
 from shared.queue import announce, hint
 from shared.resources import Resources
-from shared.worker import backoff_s
+from shared.worker import backoff_s, end
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -62,6 +62,18 @@ class Patience:
                     await self.stop.wait()
             if self.stop.is_set():
                 raise Stopped
+
+
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; it is cancelled, and Stopped raised, as soon as `stop` is set."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Stopped
+        return await working
+    finally:
+        await end(working, stopping)
 
 
 class Workbench:
@@ -112,21 +124,23 @@ class Workbench:
                 raise RuntimeError(error.detail) from error
             raise
 
-    def table(
-        self, file: Any, stop: asyncio.Event | None = None
-    ) -> contextlib.AbstractAsyncContextManager[Path]:
-        """The decoded table of a row of `files.for_work`, on this machine's disk."""
+    @contextlib.asynccontextmanager
+    async def table(self, file: Any, stop: asyncio.Event) -> AsyncIterator[Path]:
+        """The decoded table of a row of `files.for_work`, on this machine's disk. Raises Stopped as soon
+        as `stop` is set, also while it is still fetched."""
 
         async def decode(raw: Path, name: str, scratch: Path) -> None:
             await self.step("decode", {"source": str(raw), "name": name}, scratch, cancelled=stop)
 
-        return self.cache.table(
+        cached = self.cache.table(
             file_id=file["id"],
             user_id=file["user_id"],
             name=file["name"],
             sha256=file["sha256"],
             decode=decode,
         )
+        async with contextlib.AsyncExitStack() as stack:
+            yield await unless(stop, stack.enter_async_context(cached))
 
     @contextlib.asynccontextmanager
     async def scratch_folder(self) -> AsyncIterator[Path]:

@@ -1,7 +1,7 @@
-"""The trainer's `fit` step replaced: fits that take as long, and go as wrong, as a test wants.
+"""The trainer's `plan` and `fit` replaced: what takes as long, and goes as wrong, as a test wants.
 
 What a model does stands in `SCRIPT` beside the decoded tables, which every trainer of the fleet shares:
-model name → [function of this module, its arguments]. Whatever is not named there fits at once.
+model name (or "plan") → [function of this module, its arguments]. Whatever is not named there fits at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 
 from services.trainer import steps
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
-from shared.contracts import METRICS, Plan, PlotData
+from shared.contracts import METRICS, Plan, PlotData, Profile, TrainRequest
 
 SCRIPT = "script.json"
 
@@ -35,9 +35,7 @@ def fit(
     scratch: Path,
     progress: Progress,
 ) -> FitOutcome:
-    path = Path(table).parents[2] / SCRIPT  # the table is a link in a folder of this trainer's folder
-    script: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-    what, *arguments = script.get(model_name, ["sleep", 0])
+    what, *arguments = scripted(table, model_name)
     if what == "train":
         return steps.fit(
             table=table,
@@ -50,6 +48,20 @@ def fit(
         )
     padding = ACTS[what](progress, *arguments) or 0
     return outcome(plan, model_name, scratch, padding)
+
+
+def plan(*, table: str, request: TrainRequest, profile: Profile, scratch: Path, progress: Progress) -> Plan:
+    what, *arguments = scripted(table, "plan")
+    ACTS[what](progress, *arguments)
+    return steps.plan(table=table, request=request, profile=profile, scratch=scratch, progress=progress)
+
+
+def scripted(table: str, name: str) -> list[Any]:
+    """What the script has under a name: what to do, and its arguments."""
+    path = Path(table).parents[2] / SCRIPT  # the table is a link in a folder of this trainer's folder
+    script: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    what: list[Any] = script.get(name, ["sleep", 0])
+    return what
 
 
 def outcome(plan: Plan, model_name: str, scratch: Path, padding: int) -> FitOutcome:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, wait_for
 from tests.chaos.ledger import Entry
-from tests.chaos.rounds import rounds
+from tests.chaos.rounds import fewer, rounds
 from tests.chaos.runs import Runs
 from tests.e2e.person import Person
+from tests.integration.faulty_proxy import Fault, Request, Stall
 
 Enter = Callable[[str], Entry]
 STOPPED_WITHIN_S = 5.0
@@ -84,6 +86,37 @@ def test_resume_after_a_failure(fleet: Fleet, runs: Runs, person: Person, enter:
         runs.settle(entry)
         assert {row["status"] for row in audit.candidates(fleet, task_id).values()} == {"done"}
         entry.rounds += 1
+
+
+def test_cancel_while_the_table_is_fetched(fleet: Fleet, runs: Runs, person: Person, enter: Enter) -> None:
+    entry = enter("cancel while the store does not hand out the table")
+    ended_s: list[float] = []
+    for _ in rounds(entry.fault, fewer(5)):
+        fleet.heal()
+        assert runs.file
+        for table in Path(fleet.env["TRAINER_CACHE_DIR"]).glob("*.arrow"):
+            table.unlink()
+        fetched: list[Request] = []
+        fleet.back.break_store(lambda request, met=fetched: _stall_get(request, met))
+        task_id = runs.begin()
+        wait_for(lambda met=fetched: met, "the table is asked for")
+        began = time.monotonic()
+        assert person.http.post(f"/ml/cancel/{task_id}").status_code == 202
+        assert audit.end_of(fleet, task_id) == "cancelled"
+        ended_s.append(time.monotonic() - began)
+        runs.tasks.clear()
+        assert ended_s[-1] < STOPPED_WITHIN_S
+        wait_for(lambda task=task_id: not audit.left_over_jobs(fleet, task), "no job is left", 5)
+        entry.tasks += 1
+        entry.rounds += 1
+    entry.besides = f"cancelled {max(ended_s):.2f} s after the request at the latest"
+
+
+def _stall_get(request: Request, met: list[Request]) -> Fault | None:
+    if request.method != "GET":
+        return None
+    met.append(request)
+    return Stall()
 
 
 def _status(fleet: Fleet, task_id: str, model: str) -> str | None:

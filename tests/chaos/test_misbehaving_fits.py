@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from tests.e2e.person import TERMINAL
 
 Enter = Callable[[str], Entry]
 BUDGET_S = 20.0 if LONG else 7.0
+PLAN_BUDGET_S = 2.0
 ACTS: dict[str, list[object]] = {
     "random_forest": ["eat"],
     "hist_gradient_boosting": ["abort"],
@@ -53,6 +55,25 @@ def test_eat_abort_hang_fork_and_print(fleet: Fleet, runs: Runs, enter: Enter) -
             wait_for(lambda name=name: len(fleet.descendants(name)) == 1, "no process is left behind", 5)
         entry.rounds += 1
     entry.besides = "each `failed` with its reason, the others `done`, workers alive, no process left"
+
+
+def test_a_plan_that_never_ends(fleet: Fleet, runs: Runs, enter: Enter) -> None:
+    entry = enter("a plan that never ends")
+    for _ in rounds(entry.fault, fewer(5)):
+        fleet.heal()
+        fleet.script({"plan": ["forever"]})
+        began = time.monotonic()
+        task_id = runs.begin(budget_s=PLAN_BUDGET_S)
+        assert audit.end_of(fleet, task_id) == "failed"
+        took = time.monotonic() - began
+        runs.tasks.clear()
+        assert "the time budget of 2 s ended" in runs.person.get(f"/ml/status/{task_id}")["error"]["detail"]
+        for name in TRAINERS:
+            wait_for(lambda name=name: len(fleet.descendants(name)) == 1, "no process is left behind", 5)
+        assert not audit.left_over_jobs(fleet, task_id)
+        entry.tasks += 1
+        entry.rounds += 1
+        entry.besides = f"`failed` with its reason after {took:.1f} s of a budget of 2 s; no process left"
 
 
 def test_a_fit_that_kills_its_worker(fleet: Fleet, runs: Runs, enter: Enter) -> None:

@@ -11,4 +11,4 @@ PRELOAD = ("services.trainer.table", "services.trainer.profile", "services.train
 """What its steps need and no more: it is started again and again."""
 
 if __name__ == "__main__":
-    uvloop.run(main(STEPS | {"fit": "tests.chaos.steps:fit"}, PRELOAD))
+    uvloop.run(main(STEPS | {name: f"tests.chaos.steps:{name}" for name in ("plan", "fit")}, PRELOAD))

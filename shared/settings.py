@@ -65,6 +65,22 @@ class Api(Settings, frozen=True, kw_only=True):
     """Further names, comma-separated, under which dev-login may be called besides loopback."""
 
 
+class Http(Settings, frozen=True, kw_only=True):
+    """What one connection may cost the API."""
+
+    max_json_bytes: int = 2**20
+    """Of a JSON body; the largest that makes sense is a train request that names 2,000 columns."""
+    max_head_bytes: int = 64 * 2**10
+    """Of a request's first line and headers."""
+    head_timeout_s: float = 10.0
+    """How long a connection may be open without a whole request's head."""
+    body_timeout_s: float = 30.0
+    """How long a body may stand still, and how far it may lag behind `min_body_rate`."""
+    min_body_rate: int = 500
+    """Bytes a second that a body has to come with on average."""
+    max_connections: int = 4096
+
+
 class Quotas(Settings, frozen=True, kw_only=True):
     """What one user may have at once."""
 
@@ -101,6 +117,20 @@ class Trainer(Settings, frozen=True, kw_only=True):
     trainer_cache_dir: str = ""
     """Decoded tables are kept here; empty: a folder under the system's temporary one."""
     trainer_cache_bytes: int = 10 * 2**30
+
+
+class Tables(Settings, frozen=True, kw_only=True):
+    """How large a table may be; one that is over is refused with a reason."""
+
+    table_max_bytes: int = 0
+    """Unpacked: as text, and again as columns. 0: a quarter of the disk that holds decoded tables, at most
+    20 GiB."""
+    table_max_columns: int = 2_000
+    table_max_rows: int = 100_000_000
+    table_max_record_bytes: int = 16 * 2**20
+    """Of one record of text, quoted newlines included."""
+    profile_s: float = 600.0
+    """How long reading a table, profiling it, or planning a run on it may take each."""
 
 
 class Retention(Settings, frozen=True, kw_only=True):

@@ -1,31 +1,51 @@
 """Structured logs on standard error: JSON in production, coloured lines on a developer's terminal.
 
 What a request or a job binds with `structlog.contextvars.bind_contextvars` (task_id, request_id …)
-stands in every line logged under it.
+stands in every line logged under it. No line shows a secret (`shared.redaction`), whoever wrote it.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 
+from shared.redaction import HIDDEN, redactor
 from shared.settings import Logging
 
-SECRET = ("password", "secret", "token", "authorization", "cookie", "access_key")
+SECRET = ("password", "secret", "token", "authorization", "cookie", "access_key", "api_key")
 
 
 def redact(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Values under a name that sounds like a secret never reach a log."""
     for key in event:
         if any(word in key.lower() for word in SECRET):
-            event[key] = "[redacted]"
+            event[key] = HIDDEN
     return event
 
 
-def configure(settings: Logging, *, service: str) -> None:
-    """Set up structlog, and send the standard library's records (arq, botocore …) the same way."""
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """The last that is done to a line, tracebacks included, is taking the secrets out."""
+
+    def __init__(self, hide: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._hide = hide
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._hide(super().format(record))
+
+
+def configure(
+    settings: Logging, *, service: str, secrets: Iterable[str] = (), stream: TextIO | None = None
+) -> None:
+    """Set up structlog, and send the standard library's records (arq, botocore …) and what nobody caught
+    the same way, to `stream` (default: standard error). `secrets`: values that no line may show."""
+    stream = stream or sys.stderr
     shared_processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -41,11 +61,17 @@ def configure(settings: Logging, *, service: str) -> None:
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # the other formatters show the variables of every frame, and break a secret over two lines
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Formatter(
+            redactor(secrets),
             foreign_pre_chain=shared_processors,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
@@ -55,4 +81,14 @@ def configure(settings: Logging, *, service: str) -> None:
     root.setLevel(settings.log_level.upper())
     for chatty in ("arq", "botocore", "aiobotocore", "boto3", "urllib3", "asyncio", "httpx"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    # what Python itself would print of an error that nobody caught goes past every formatter
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda of: _uncaught(of.exc_type, of.exc_value, of.exc_traceback)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if error is None or not issubclass(kind, Exception):
+        sys.__excepthook__(kind, error or kind(), trace)  # Ctrl-C has nothing to hide
+        return
+    logging.getLogger("uncaught").critical("uncaught error", exc_info=(kind, error, trace))

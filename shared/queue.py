@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.contracts import JobKind
-from shared.settings import Redis
+from shared.settings import Redis, reveal
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +60,7 @@ async def open_queue(settings: Redis, *, patient: bool = False) -> AsyncIterator
     as long as it takes; otherwise a call fails within seconds."""
     backoff = ExponentialBackoff(cap=1.0, base=0.05)
     pool = ConnectionPool.from_url(
-        settings.redis_url,
+        reveal(settings.redis_url),
         socket_connect_timeout=2.0,
         socket_timeout=10.0 if patient else 2.0,
         socket_keepalive=True,

@@ -1,19 +1,46 @@
 """Settings: small frozen structs, one a resource, read from an environment mapping.
 
 Nothing here reads `os.environ`: each process does so once, in its `__main__`, and hands the mapping
-to `load`. A field `foo_bar` is the variable `FOO_BAR`; `deploy/env.example` lists them all.
+to `load`. A field `foo_bar` is the variable `FOO_BAR`; `deploy/env.example` lists them all. A field of
+type `Secret` may come from a file instead, which `FOO_BAR_FILE` names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from shared.errors import ConfigurationError
 
 T = TypeVar("T", bound="Settings")
+
+
+class Secret(str):
+    """Text that never shows itself: `str`, `repr` and formatting give `***`. What is done with it as text
+    (compared, joined, encoded) is done with the value; `reveal` gives the value to other libraries."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "***" if self else ""
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a secret is not pickled")
+
+
+def reveal(text: str) -> str:
+    """A secret's value, for a library that formats what it is given; other text as it is."""
+    return str.__str__(text)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
@@ -23,24 +50,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="upper"):
 class Postgres(Settings, frozen=True, kw_only=True):
     """`DATABASE_URL` is the owner's (it migrates); each service uses its own login."""
 
-    database_url: str = ""
-    api_database_url: str = ""
-    worker_database_url: str = ""
+    database_url: Secret = Secret("")
+    api_database_url: Secret = Secret("")
+    worker_database_url: Secret = Secret("")
     db_pool_size: int = 8
     db_statement_cache_size: int = 256
     """0 behind a transaction-mode pooler."""
 
 
 class Redis(Settings, frozen=True, kw_only=True):
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: Secret = Secret("redis://127.0.0.1:6379/0")
 
 
 class S3(Settings, frozen=True, kw_only=True):
     s3_endpoint_url: str = ""
     s3_public_endpoint_url: str = ""
     """What signed links point at, where browsers reach the store under another name."""
-    s3_access_key_id: str = ""
-    s3_secret_access_key: str = ""
+    s3_access_key_id: Secret = Secret("")
+    s3_secret_access_key: Secret = Secret("")
     s3_region: str = "us-east-1"
     s3_bucket_datasets: str = "datasets"
     s3_bucket_artifacts: str = "artifacts"
@@ -51,7 +78,7 @@ class S3(Settings, frozen=True, kw_only=True):
 
 
 class Auth(Settings, frozen=True, kw_only=True):
-    auth_jwt_secret: str = ""
+    auth_jwt_secret: Secret = Secret("")
     auth_jwks_url: str = ""
     auth_audience: str = "authenticated"
     auth_dev_login: bool = False
@@ -153,13 +180,62 @@ def load(kind: type[T], environ: Mapping[str, str]) -> T:
     Raises ConfigurationError naming the variable that is wrong.
     """
     given: dict[str, Any] = {
-        name: environ[name] for f in msgspec.structs.fields(kind) if environ.get(name := f.encode_name)
+        f.encode_name: value
+        for f in msgspec.structs.fields(kind)
+        if (value := _secret(f.encode_name, environ) if f.type is Secret else environ.get(f.encode_name))
     }
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         where = str(error).rsplit("$.", 1)[-1].rstrip("`")
         raise ConfigurationError(f"environment variable {where}: {error}") from None
+
+
+def _secret(name: str, environ: Mapping[str, str]) -> Secret:
+    """The variable `name`, or the content of the file that `name`_FILE names. Raises ConfigurationError."""
+    given, file = environ.get(name), environ.get(f"{name}_FILE")
+    if not file:
+        return Secret(given or "")
+    if given:
+        raise ConfigurationError(f"{name} and {name}_FILE are both set: one of them has to go")
+    try:
+        # a file ends with a newline, a secret does not
+        return Secret(Path(file).read_text(encoding="utf-8").rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{name}_FILE: {file} cannot be read ({why})") from None
+
+
+def secret_names() -> Iterator[str]:
+    """Every variable that is a secret."""
+    for kind in Settings.__subclasses__():
+        yield from (f.encode_name for f in msgspec.structs.fields(kind) if f.type is Secret)
+
+
+def without_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment with each `NAME_FILE` of a secret replaced by `NAME`. Raises ConfigurationError."""
+    found = dict(environ)
+    for name in secret_names():
+        if value := _secret(name, environ):
+            found[name] = reveal(value)
+        found.pop(f"{name}_FILE", None)
+    return found
+
+
+def secrets_of(environ: Mapping[str, str]) -> set[str]:
+    """What no log may show: the value of every secret, and the password where that is an address.
+
+    Raises nothing: what cannot be read is not known, and is complained about by `load`.
+    """
+    found = set()
+    for name in secret_names():
+        try:
+            value = reveal(_secret(name, environ))
+            password = urlsplit(value).password if "://" in value else None
+        except (ConfigurationError, ValueError):
+            continue
+        found |= {value, password or "", unquote(password or "")}
+    return found - {""}
 
 
 def require(settings: Settings, *names: str) -> None:

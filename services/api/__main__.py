@@ -16,6 +16,7 @@ from services.api.app import create_app
 from services.api.context import load_settings
 from shared.errors import ConfigurationError
 from shared.logging import configure
+from shared.settings import secrets_of
 
 GRACE_S = 10
 """How long requests under way may take after SIGTERM."""
@@ -49,7 +50,7 @@ def main() -> int:
     except ConfigurationError as error:
         print(f"trainyard api: {error.detail}", file=sys.stderr)
         return WRONG_CONFIGURATION
-    configure(settings.logging, service="api")
+    configure(settings.logging, service="api", secrets=secrets_of(os.environ))
     config = uvicorn.Config(
         app,
         host=settings.api.host,

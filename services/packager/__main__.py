@@ -14,7 +14,7 @@ from shared.logging import configure
 from shared.metrics import serve
 from shared.queue import PACKAGER_QUEUE
 from shared.resources import open_resources
-from shared.settings import S3, Logging, Postgres, Redis, Retention, Worker, load, require
+from shared.settings import S3, Logging, Postgres, Redis, Retention, Worker, load, require, secrets_of
 from shared.worker import Slots, run_worker, stop_on_signals
 
 LANES = 4
@@ -22,7 +22,7 @@ LANES = 4
 
 
 async def main() -> None:
-    configure(load(Logging, os.environ), service="packager")
+    configure(load(Logging, os.environ), service="packager", secrets=secrets_of(os.environ))
     stop = stop_on_signals()
     postgres, s3 = load(Postgres, os.environ), load(S3, os.environ)
     worker, retention = load(Worker, os.environ), load(Retention, os.environ)

@@ -23,7 +23,7 @@ from shared.logging import configure
 from shared.metrics import serve
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
-from shared.settings import S3, Logging, Postgres, Redis, Trainer, Worker, load, require
+from shared.settings import S3, Logging, Postgres, Redis, Trainer, Worker, load, require, secrets_of
 from shared.worker import Slots, run_worker, stop_on_signals
 
 LIGHT_LANES = 2
@@ -39,7 +39,7 @@ def usable_cores() -> int:
 
 async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOAD) -> None:
     """Run until a signal. `steps`: what runs in children, by name; `preload`: what those import."""
-    configure(load(Logging, os.environ), service="trainer")
+    configure(load(Logging, os.environ), service="trainer", secrets=secrets_of(os.environ))
     stop = stop_on_signals()
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
     worker = load(Worker, os.environ)

@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from shared.errors import DatabaseUnavailable
-from shared.settings import Postgres
+from shared.settings import Postgres, reveal
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -161,7 +161,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """A pool that opens its connections when they are needed: a server that is away stops no start."""
     pool = asyncpg.create_pool(
-        url,
+        reveal(url),
         min_size=0,
         max_size=settings.db_pool_size,
         statement_cache_size=settings.db_statement_cache_size,

@@ -11,7 +11,7 @@ import stamina
 
 from shared.errors import StorageUnavailable, TrainyardError
 from shared.logging import configure
-from shared.settings import S3, Logging, load
+from shared.settings import S3, Logging, load, secrets_of
 from shared.storage import open_store
 
 WAIT_S = 60.0
@@ -31,7 +31,7 @@ async def prepare(settings: S3, *, wait_s: float = WAIT_S) -> tuple[str, ...]:
 
 def main(environ: Mapping[str, str]) -> int:
     try:
-        configure(load(Logging, environ), service="storage")
+        configure(load(Logging, environ), service="storage", secrets=secrets_of(environ))
         made = asyncio.run(prepare(load(S3, environ)))
     except TrainyardError as error:
         print(f"{error.slug}: {error.detail}", file=sys.stderr)

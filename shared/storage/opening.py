@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import aioboto3
 from aiobotocore.config import AioConfig
 
-from shared.settings import S3
+from shared.settings import S3, reveal
 from shared.storage.store import Store
 
 
@@ -16,8 +16,8 @@ from shared.storage.store import Store
 async def open_store(settings: S3) -> AsyncIterator[Store]:
     """Open the clients; nothing is sent yet, so this works while the store is still coming up."""
     session = aioboto3.Session(
-        aws_access_key_id=settings.s3_access_key_id or None,
-        aws_secret_access_key=settings.s3_secret_access_key or None,
+        aws_access_key_id=reveal(settings.s3_access_key_id) or None,
+        aws_secret_access_key=reveal(settings.s3_secret_access_key) or None,
         region_name=settings.s3_region,
     )
     config = AioConfig(

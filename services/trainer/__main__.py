@@ -23,7 +23,7 @@ from shared.logging import configure
 from shared.metrics import serve
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
-from shared.settings import S3, Logging, Postgres, Redis, Trainer, Worker, load, require, secrets_of
+from shared.settings import S3, Logging, Postgres, Redis, Tables, Trainer, Worker, load, require, secrets_of
 from shared.worker import Slots, run_worker, stop_on_signals
 
 LIGHT_LANES = 2
@@ -68,6 +68,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
                 slots=slots,
                 threads=trainer.trainer_threads,
                 memory=memory,
+                tables=load(Tables, os.environ),
             )
             work = Slots(
                 resources, worker, TrainerJobs(bench).handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots

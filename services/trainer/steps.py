@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from services.trainer.outcome import FitOutcome, Progress
+from services.trainer.table_limits import TableLimits
 from shared.contracts import Plan, Profile, TaskType, TrainRequest
 
 STEPS = {name: f"services.trainer.steps:{name}" for name in ("decode", "profile", "plan", "fit")}
@@ -21,11 +22,11 @@ class Decoded(Struct):
     columns: int
 
 
-def decode(*, source: str, name: str, scratch: Path, progress: Progress) -> Decoded:
+def decode(*, source: str, name: str, limits: TableLimits, scratch: Path, progress: Progress) -> Decoded:
     """Read an upload once; the decoded table is left as `table.arrow` in the scratch folder."""
     from services.trainer import table
 
-    rows, columns = table.decode(Path(source), name, scratch / "table.arrow", progress)
+    rows, columns = table.decode(Path(source), name, scratch / "table.arrow", progress, limits)
     return Decoded(rows, columns)
 
 

@@ -18,34 +18,43 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.trainer.outcome import Progress
+from services.trainer.table_limits import TableLimits
 from services.trainer.text_scan import PARQUET, plain_text
-from services.trainer.text_table import CHUNK_CELLS, check_names, decode_text
+from services.trainer.text_table import CHUNK_BYTES, CHUNK_CELLS, check_names, check_size, decode_text
 from shared.errors import TableUnreadable
 
-MAX_TABLE_BYTES = 20 * 2**30
-"""Of a Parquet file's columns in memory: a few kilobytes of one repeated value can hold terabytes."""
+FIRST_TEXTS = 2_000
+"""Rows of a Parquet file with text that are read at a time until it is known how long its cells are: a few
+bytes say that a megabyte is repeated a million times."""
 
 
-def decode(source: Path, name: str, out: Path, progress: Progress | None = None) -> tuple[int, int]:
+def decode(
+    source: Path,
+    name: str,
+    out: Path,
+    progress: Progress | None = None,
+    limits: TableLimits | None = None,
+) -> tuple[int, int]:
     """Write `source` (CSV, TSV, Parquet; .gz or .zst of text) as Arrow IPC to `out`: (rows, columns).
 
     The format is decided by content; `name`, the upload's own, only words the messages. Constant memory.
     Raises TableUnreadable saying what is wrong and where.
     """
     tell = progress or (lambda share, message: None)
+    limits = limits or TableLimits()
     size = source.stat().st_size
     if size == 0:
         raise TableUnreadable("the file is empty (0 bytes)")
     with source.open("rb") as file:
         is_parquet = file.read(4) == PARQUET
     if is_parquet:
-        return _decode_parquet(source, out, tell)
+        return _decode_parquet(source, out, tell, limits)
     if re.search(r"\.(parquet|pq)$", name, re.IGNORECASE):
         raise TableUnreadable("named as Parquet but not one: it does not begin with the bytes PAR1")
     spare = out.with_name(out.name + ".text")
     try:
-        text = plain_text(source, spare, lambda share: tell(0.3 * share, "checking the text"))
-        return decode_text(text, out, lambda share, message: tell(0.3 + 0.7 * share, message))
+        text = plain_text(source, spare, lambda share: tell(0.3 * share, "checking the text"), limits)
+        return decode_text(text, out, lambda share, message: tell(0.3 + 0.7 * share, message), limits)
     finally:
         spare.unlink(missing_ok=True)
 
@@ -85,36 +94,45 @@ def _missing_as_nan(values: pd.Series) -> pd.Series:
     return values.where(values.notna(), np.nan) if values.dtype == object and values.hasnans else values
 
 
-def _decode_parquet(source: Path, out: Path, tell: Progress) -> tuple[int, int]:
+def _decode_parquet(source: Path, out: Path, tell: Progress, limits: TableLimits) -> tuple[int, int]:
     try:
         with pq.ParquetFile(source) as file:
-            schema = _readable_schema(file)
+            schema = _readable_schema(file, limits)
             rows = file.metadata.num_rows
             if rows == 0:
                 raise TableUnreadable("the table has columns but no rows")
+            if rows < 0:
+                raise TableUnreadable(f"the Parquet file is damaged: it promises {rows:,} rows")
             declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-            _within_limit(declared)
-            return _copy(file, schema, rows, out, tell), len(schema)
+            check_size(rows, declared, limits)
+            return _copy(file, schema, rows, out, tell, limits), len(schema)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the upload's
             raise
         raise TableUnreadable(f"the Parquet file is cut short or damaged: {_short(error)}") from error
 
 
-def _copy(file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: Progress) -> int:
+def _copy(
+    file: pq.ParquetFile, schema: pa.Schema, rows: int, out: Path, tell: Progress, limits: TableLimits
+) -> int:
     done, written = 0, 0
+    most = max(500, CHUNK_CELLS // len(schema))
+    at_a_time = min(most, FIRST_TEXTS) if any(map(pa.types.is_large_string, schema.types)) else most
     with pa.ipc.new_file(str(out), schema) as writer:
-        for batch in file.iter_batches(
-            batch_size=max(500, CHUNK_CELLS // len(schema)), columns=schema.names, use_threads=False
-        ):
-            arrays = [batch.column(field.name).cast(field.type) for field in schema]
-            cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
-            cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
-            _without_nul(cast, done)
-            writer.write_batch(cast)
-            done, written = done + len(batch), written + cast.nbytes
-            _within_limit(written)
-            tell(min(1.0, done / rows), "reading the table")
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(
+                batch_size=at_a_time, row_groups=[group], columns=schema.names, use_threads=False
+            ):
+                arrays = [batch.column(field.name).cast(field.type) for field in schema]
+                cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
+                cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
+                _without_nul(cast, done)
+                done, written = done + len(batch), written + cast.nbytes
+                check_size(done, written, limits)
+                writer.write_batch(cast)
+                tell(min(1.0, done / rows), "reading the table")
+            a_row = max(1, written // max(1, done))
+            at_a_time = max(1, min(most, 4 * at_a_time, CHUNK_BYTES // a_row))
     if done != rows:
         raise TableUnreadable(f"the Parquet file is damaged: it promises {rows:,} rows and holds {done:,}")
     return done
@@ -129,14 +147,14 @@ def _without_nul(batch: pa.RecordBatch, before: int) -> None:
                 raise TableUnreadable(f"column {name!r}, row {before + at + 1:,}: holds a NUL character")
 
 
-def _readable_schema(file: pq.ParquetFile) -> pa.Schema:
+def _readable_schema(file: pq.ParquetFile, limits: TableLimits) -> pa.Schema:
     """The columns in types that pandas has plain columns for. Raises TableUnreadable naming the others."""
     fields = list(file.schema_arrow)
     # what pandas writes for an index without a name, and takes out of the columns again
     fields = [field for field in fields if not re.fullmatch(r"__index_level_\d+__", field.name)]
     if not fields:
         raise TableUnreadable("the Parquet file has no columns")
-    check_names([field.name for field in fields], "schema")
+    check_names([field.name for field in fields], "schema", limits)
     types = {field.name: _plain_type(field.type) for field in fields}
     odd = [f"{field.name!r} ({field.type})" for field in fields if types[field.name] is None]
     if odd:
@@ -166,13 +184,6 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
         pa.types.is_date,
     )
     return kind if any(is_such(kind) for is_such in plain) else None
-
-
-def _within_limit(size: int) -> None:
-    if size > MAX_TABLE_BYTES:
-        raise TableUnreadable(
-            f"the table is over {MAX_TABLE_BYTES:,} bytes unpacked; upload a part of the rows"
-        )
 
 
 def _short(error: Exception) -> str:

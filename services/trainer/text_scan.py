@@ -9,16 +9,14 @@ import codecs
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import pyarrow as pa
 
+from services.trainer.table_limits import TableLimits
 from shared.errors import TableUnreadable
 
 BLOCK_BYTES = 4 * 2**20
-
-MAX_TEXT_BYTES = 20 * 2**30
-"""Of text after unpacking: a few megabytes of .gz can hold terabytes."""
 
 PARQUET = b"PAR1"
 PACKINGS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -50,11 +48,11 @@ WIDE = [
 """Byte order marks, the longer ones first: UTF-32's begins with UTF-16's."""
 
 
-def plain_text(source: Path, spare: Path, advance: Callable[[float], None]) -> Path:
+def plain_text(source: Path, spare: Path, advance: Callable[[float], None], limits: TableLimits) -> Path:
     """A file that holds the text of `source` as UTF-8: `source` itself, or `spare`, written for it.
 
     `advance` is told the share of `source` read, 0..1. Raises TableUnreadable where it is no text, not
-    UTF-8 (UTF-16 and UTF-32 with a byte order mark are taken), cut short, or over `MAX_TEXT_BYTES`.
+    UTF-8 (UTF-16 and UTF-32 with a byte order mark are taken), cut short, or over the limits.
     """
     size = source.stat().st_size
     with pa.OSFile(str(source), "rb") as raw:
@@ -71,14 +69,14 @@ def plain_text(source: Path, spare: Path, advance: Callable[[float], None]) -> P
         wide = next((name for mark, name in WIDE if first.startswith(mark)), None)
         pieces = itertools.chain([first], pieces)
         if wide:
-            with spare.open("w", encoding="utf-8", newline="") as sink:
-                _rewrite(pieces, wide, sink)
+            with spare.open("wb") as sink:
+                _rewrite(pieces, wide, sink, limits)
             return spare
         if packing:
             with spare.open("wb") as unpacked:
-                _check(pieces, unpacked)
+                _check(pieces, unpacked, limits)
             return spare
-        _check(pieces, None)
+        _check(pieces, None, limits)
         return source
 
 
@@ -107,10 +105,39 @@ def _refuse_other_formats(first: bytes, packing: str | None) -> None:
         raise TableUnreadable(f"the {packing} data holds a packed file; pack text once, Parquet not at all")
 
 
-def _check(pieces: Iterable[bytes], sink: BinaryIO | None) -> None:
+class _Lengths:
+    """Refuses text that is too long: all of it, or one line, which every parser would hold in memory.
+
+    A line shorter than a block that is over the limit all the same is found by the parser.
+    """
+
+    def __init__(self, limits: TableLimits) -> None:
+        self._limits = limits
+        self._seen = self._open = self._line = 0
+
+    def add(self, block: bytes) -> None:
+        self._seen += len(block)
+        if self._seen > self._limits.max_bytes:
+            raise TableUnreadable(
+                f"the text is over {self._limits.max_bytes:,} bytes unpacked; "
+                "upload a part of the rows, or Parquet"
+            )
+        ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
+        self._open += min(ends, default=len(block))
+        if self._open > self._limits.max_record_bytes:
+            raise TableUnreadable(
+                f"line {self._line + 1} is over {self._limits.max_record_bytes:,} bytes long; "
+                "a table has a line for each row"
+            )
+        if ends:
+            self._open = len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
+            self._line += block.count(b"\n") or block.count(b"\r")
+
+
+def _check(pieces: Iterable[bytes], sink: BinaryIO | None, limits: TableLimits) -> None:
     """Every block is UTF-8 without NUL bytes; written to `sink` where there is one."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    seen, lines = 0, 0
+    seen, lines, lengths = 0, 0, _Lengths(limits)
     for block in itertools.chain(pieces, [b""]):
         if (at := block.find(b"\0")) >= 0:
             raise TableUnreadable(_binary(block, seen + at, lines + block.count(b"\n", 0, at) + 1))
@@ -122,14 +149,14 @@ def _check(pieces: Iterable[bytes], sink: BinaryIO | None) -> None:
             raise TableUnreadable(_not_utf8(error, seen - pending + error.start, line)) from None
         seen += len(block)
         lines += block.count(b"\n")
-        _within_limit(seen)
+        lengths.add(block)
         if sink:
             sink.write(block)
 
 
-def _rewrite(pieces: Iterable[bytes], encoding: str, sink: TextIO) -> None:
+def _rewrite(pieces: Iterable[bytes], encoding: str, sink: BinaryIO, limits: TableLimits) -> None:
     decoder = codecs.getincrementaldecoder(encoding)()
-    seen = 0
+    seen, lengths = 0, _Lengths(limits)
     for block in itertools.chain(pieces, [b""]):
         try:
             text = decoder.decode(block, final=not block)
@@ -143,15 +170,9 @@ def _rewrite(pieces: Iterable[bytes], encoding: str, sink: TextIO) -> None:
                 f"binary data: a NUL character near byte {seen}; upload CSV, TSV or Parquet"
             )
         seen += len(block)
-        _within_limit(seen)
-        sink.write(text)
-
-
-def _within_limit(seen: int) -> None:
-    if seen > MAX_TEXT_BYTES:
-        raise TableUnreadable(
-            f"the text is over {MAX_TEXT_BYTES:,} bytes unpacked; upload a part of the rows, or Parquet"
-        )
+        plain = text.encode()
+        lengths.add(plain)
+        sink.write(plain)
 
 
 def _binary(block: bytes, offset: int, line: int) -> str:

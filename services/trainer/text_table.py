@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from services.trainer.table_limits import LONGEST_NAME, TableLimits
 from shared.errors import TableUnreadable
 
-MAX_COLUMNS = 2_000
 CHUNK_CELLS = 1_000_000
 """Cells parsed at a time: a chunk of text costs about 100 bytes a cell."""
+CHUNK_BYTES = 64 * 2**20
+"""Of text parsed at a time, where cells are long."""
 
-MAX_RECORD_BYTES = 16 * 2**20
 DELIMITERS = ",;\t|"
 SNIFFED_RECORDS = 50
+SNIFFED_CHARACTERS = 2**20
 
 Advance = Callable[[float, str], None]
 
@@ -40,32 +42,37 @@ _FORCED = {"text": str, "float64": "float64", "uint64": "uint64"}
 """Kinds that a chunk alone may not show, so that the second pass has to ask for them."""
 
 
-def decode_text(text: Path, out: Path, advance: Advance) -> tuple[int, int]:
+def decode_text(text: Path, out: Path, advance: Advance, limits: TableLimits) -> tuple[int, int]:
     """Read UTF-8 `text`, write Arrow IPC to `out`, return (rows, columns).
 
     Types are those that `pandas.read_csv` infers over the whole file. It is read in chunks, and a second
     time only where a later chunk shows another type than the first. Raises TableUnreadable.
     """
-    csv.field_size_limit(MAX_RECORD_BYTES)  # its default of 128 KiB refuses long texts
-    delimiter = sniff(text)
-    names = read_header(text, delimiter)
-    check_records(text, delimiter, len(names))
+    csv.field_size_limit(limits.max_record_bytes)  # its default of 128 KiB refuses long texts
+    delimiter = sniff(text, limits)
+    names = read_header(text, delimiter, limits)
+    check_records(text, delimiter, len(names), limits)
     advance(0.1, "reading the table")
-    kinds, rows, done = _write_as_found(_chunks(text, delimiter, names, {}, advance), out)
+    kinds, rows, done = _write_as_found(_chunks(text, delimiter, names, {}, advance, limits), out, limits)
     if not done:
-        _write_as(kinds, _chunks(text, delimiter, names, kinds, advance), out)
+        _write_as(kinds, _chunks(text, delimiter, names, kinds, advance, limits), out, limits)
     return rows, len(names)
 
 
-def sniff(text: Path) -> str:
+def sniff(text: Path, limits: TableLimits) -> str:
     """The delimiter among , ; tab | that splits the first records into the same number of fields."""
     best, best_key = ",", (0.0, 0)
     for delimiter in DELIMITERS:
+        counts: list[int] = []
+        looked_at = 0
         try:
-            head = list(itertools.islice(_records(text, delimiter), SNIFFED_RECORDS))
+            for _, fields in _records(text, delimiter, limits):
+                counts.append(len(fields))
+                looked_at += sum(map(len, fields))
+                if len(counts) >= SNIFFED_RECORDS or looked_at > SNIFFED_CHARACTERS:
+                    break
         except csv.Error:  # a field over csv's limit: not this delimiter, or a fault that is found later
             continue
-        counts = [len(fields) for _, fields in head]
         if not counts or counts[0] < 2:
             continue
         key = (counts.count(counts[0]) / len(counts), counts[0])
@@ -74,26 +81,29 @@ def sniff(text: Path) -> str:
     return best
 
 
-def read_header(text: Path, delimiter: str) -> list[str]:
+def read_header(text: Path, delimiter: str, limits: TableLimits) -> list[str]:
     """The column names as pandas gives them. Raises TableUnreadable naming every faulty one.
 
     An empty first name is what `DataFrame.to_csv` writes for the index: "Unnamed: 0", as in pandas.
     """
     try:
-        line, names = next(_records(text, delimiter), (0, []))
+        line, names = next(_records(text, delimiter, limits), (0, []))
     except csv.Error as error:
         raise TableUnreadable(f"the header cannot be read: {error}") from error
     if not names:
         raise TableUnreadable("the file is empty: it holds no header and no rows")
     names = [names[0] or "Unnamed: 0", *names[1:]]
-    check_names(names, f"line {line}")
+    check_names(names, f"line {line}", limits)
     return names
 
 
-def check_names(names: list[str], where: str) -> None:
-    """Raise TableUnreadable for too many columns, and for names that are empty, hold NUL or come twice."""
-    if len(names) > MAX_COLUMNS:
-        raise TableUnreadable(f"{len(names):,} columns; at most {MAX_COLUMNS:,} are taken: leave some out")
+def check_names(names: list[str], where: str, limits: TableLimits) -> None:
+    """Raise TableUnreadable for too many columns, and for names that are empty, too long, hold NUL or come
+    twice."""
+    if len(names) > limits.max_columns:
+        raise TableUnreadable(
+            f"{len(names):,} columns; at most {limits.max_columns:,} are taken: leave some out"
+        )
     unnamed = [str(i) for i, name in enumerate(names, 1) if not name.strip()]
     if unnamed:
         many = "columns" if len(unnamed) > 1 else "column"
@@ -101,16 +111,21 @@ def check_names(names: list[str], where: str) -> None:
     nul = [str(i) for i, name in enumerate(names, 1) if "\0" in name]
     if nul:
         raise TableUnreadable(f"{where}: the name of column {_some(nul)} holds a NUL character")
+    long = [str(i) for i, name in enumerate(names, 1) if len(name) > LONGEST_NAME]
+    if long:
+        raise TableUnreadable(
+            f"{where}: the name of column {_some(long)} has more than {LONGEST_NAME:,} characters"
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         at = [
-            f"{name!r} (columns {', '.join(str(i) for i, other in enumerate(names, 1) if other == name)})"
-            for name in twice
-        ]
+            f"{_shown(name)} (columns {_some([str(i) for i, other in enumerate(names, 1) if other == name])})"
+            for name in twice[:11]
+        ] + twice[11:]
         raise TableUnreadable(f"{where}: the header names a column twice: {_some(at)}")
 
 
-def check_records(text: Path, delimiter: str, columns: int) -> None:
+def check_records(text: Path, delimiter: str, columns: int, limits: TableLimits) -> None:
     """Every record has as many fields as the header, or TableUnreadable names the line.
 
     pandas would fill short rows with missing values and take a long one's first field for an index.
@@ -123,7 +138,7 @@ def check_records(text: Path, delimiter: str, columns: int) -> None:
         reader = pa.csv.open_csv(
             text,
             read_options=pa.csv.ReadOptions(
-                use_threads=False, block_size=MAX_RECORD_BYTES, autogenerate_column_names=True
+                use_threads=False, block_size=limits.max_record_bytes, autogenerate_column_names=True
             ),
             parse_options=pa.csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
@@ -136,14 +151,15 @@ def check_records(text: Path, delimiter: str, columns: int) -> None:
         for _ in reader:
             pass
     except pa.ArrowInvalid as error:
-        raise TableUnreadable(_first_fault(text, delimiter, columns) or f"malformed: {error}") from error
+        fault = _first_fault(text, delimiter, columns, limits)
+        raise TableUnreadable(fault or f"malformed: {error}") from error
 
 
-def _first_fault(text: Path, delimiter: str, columns: int) -> str | None:
+def _first_fault(text: Path, delimiter: str, columns: int, limits: TableLimits) -> str | None:
     """The first record that is not as the header says, found again with the line it begins on."""
     last, records = 1, 0
     try:
-        for line, fields in _records(text, delimiter):
+        for line, fields in _records(text, delimiter, limits):
             last, records = line, records + 1
             if len(fields) != columns:
                 many = "field" if len(fields) == 1 else "fields"
@@ -154,28 +170,51 @@ def _first_fault(text: Path, delimiter: str, columns: int) -> str | None:
         return f"after line {last}: {error}; a quote may not be closed there"
     if records < 2:  # Arrow refuses a lone line that no newline ends
         return "the table has a header but no rows"
-    return f"after line {last}: a record of more than {MAX_RECORD_BYTES:,} bytes; a quote may not be closed"
+    return f"after line {last}: {_too_long(limits)}; a quote may not be closed"
 
 
-def _records(text: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(line it begins on, fields) of each record that isn't blank."""
+def _too_long(limits: TableLimits) -> str:
+    return f"a record of more than {limits.max_record_bytes:,} bytes"
+
+
+def _records(text: Path, delimiter: str, limits: TableLimits) -> Iterator[tuple[int, list[str]]]:
+    """(line it begins on, fields) of each record that isn't blank. Raises csv.Error for one that is too
+    long, before it is held in memory."""
+    held = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal held
+        for line in file:
+            held += len(line)
+            if held > limits.max_record_bytes:
+                raise csv.Error(_too_long(limits))
+            yield line
+
     with text.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(lines(), delimiter=delimiter)
         begins = 1
         for fields in reader:
+            held = 0
             if fields and not (len(fields) == 1 and fields[0].isspace()):
                 yield begins, fields
             begins = reader.line_num + 1
 
 
 def _chunks(
-    text: Path, delimiter: str, names: list[str], kinds: dict[str, str], advance: Advance
+    text: Path,
+    delimiter: str,
+    names: list[str],
+    kinds: dict[str, str],
+    advance: Advance,
+    limits: TableLimits,
 ) -> Iterator[pd.DataFrame]:
+    """The table in parts that fit into memory, however long its cells are."""
     size = text.stat().st_size
     forced = {name: _FORCED[kind] for name, kind in kinds.items() if kind in _FORCED}
+    most = max(500, CHUNK_CELLS // len(names))
     with text.open("rb") as file:
         try:
-            for chunk in pd.read_csv(
+            with pd.read_csv(
                 file,
                 sep=delimiter,
                 encoding="utf-8",
@@ -184,41 +223,88 @@ def _chunks(
                 index_col=False,
                 low_memory=False,
                 dtype=forced or None,
-                chunksize=max(500, CHUNK_CELLS // len(names)),
-            ):
-                yield chunk
-                advance(0.1 + 0.9 * min(1.0, file.tell() / size), "reading the table")
+                iterator=True,
+            ) as reader:
+                rows, before = min(most, max(1, CHUNK_BYTES // _bytes_a_line(text))), 0
+                while (chunk := _next_chunk(reader, rows)) is not None:
+                    yield chunk
+                    done = file.tell()
+                    advance(0.1 + 0.9 * min(1.0, done / size), "reading the table")
+                    a_row = max(1, (done - before) // len(chunk))
+                    rows, before = max(1, min(most, 4 * rows, CHUNK_BYTES // a_row)), done
         except (pd.errors.ParserError, OverflowError) as error:
             if "EOF inside string" in str(error):
-                *_, (line, _) = _records(text, delimiter)
+                line = _last_record(text, delimiter, limits)
                 raise TableUnreadable(f"line {line}: a quote that opens there is never closed") from error
             raise TableUnreadable(f"malformed: {error}") from error
 
 
-def _write_as_found(chunks: Iterator[pd.DataFrame], out: Path) -> tuple[dict[str, str], int, bool]:
+def _next_chunk(reader: pd.io.parsers.TextFileReader, rows: int) -> pd.DataFrame | None:
+    try:
+        chunk = reader.get_chunk(rows)
+    except StopIteration:
+        return None
+    return None if chunk.empty else chunk
+
+
+def _bytes_a_line(text: Path) -> int:
+    with text.open("rb") as file:
+        head = file.read(CHUNK_BYTES // 64)
+    return max(1, len(head) // max(1, head.count(b"\n"), head.count(b"\r")))
+
+
+def _last_record(text: Path, delimiter: str, limits: TableLimits) -> int:
+    """The line on which the last record begins that can be read."""
+    line = 1
+    with contextlib.suppress(csv.Error):
+        for line, _ in _records(text, delimiter, limits):  # noqa: B007 - wanted after the loop
+            pass
+    return line
+
+
+def _write_as_found(
+    chunks: Iterator[pd.DataFrame], out: Path, limits: TableLimits
+) -> tuple[dict[str, str], int, bool]:
     """Write with the first chunk's types. Returns the kinds that hold for all, rows, whether they agreed."""
     chunk = next(chunks, None)
-    if chunk is None or chunk.empty:
+    if chunk is None:
         raise TableUnreadable("the table has a header but no rows")
     kinds = _kinds(chunk)
     schema = _schema(kinds)
-    rows = 0
+    rows = written = 0
     with pa.ipc.new_file(str(out), schema) as writer:
         while chunk is not None:
             rows += len(chunk)
             found = _kinds(chunk)
             kinds = {name: _merged(kinds[name], found[name]) for name in kinds}
             if _schema(kinds) == schema:
-                writer.write_batch(_batch(chunk, schema))
+                batch = _batch(chunk, schema)
+                written += batch.nbytes
+                writer.write_batch(batch)
+            check_size(rows, written, limits)
             chunk = next(chunks, None)
     return kinds, rows, _schema(kinds) == schema
 
 
-def _write_as(kinds: dict[str, str], chunks: Iterator[pd.DataFrame], out: Path) -> None:
+def _write_as(kinds: dict[str, str], chunks: Iterator[pd.DataFrame], out: Path, limits: TableLimits) -> None:
     schema = _schema(kinds)
+    rows = written = 0
     with pa.ipc.new_file(str(out), schema) as writer:
         for chunk in chunks:
-            writer.write_batch(_batch(chunk, schema))
+            batch = _batch(chunk, schema)
+            rows, written = rows + len(chunk), written + batch.nbytes
+            check_size(rows, written, limits)
+            writer.write_batch(batch)
+
+
+def check_size(rows: int, written: int, limits: TableLimits) -> None:
+    """Raise TableUnreadable for more rows, or more bytes of decoded columns, than are taken."""
+    if rows > limits.max_rows:
+        raise TableUnreadable(f"over {limits.max_rows:,} rows; upload a part of them")
+    if written > limits.max_bytes:
+        raise TableUnreadable(
+            f"the table is over {limits.max_bytes:,} bytes unpacked; upload a part of the rows"
+        )
 
 
 def _kinds(chunk: pd.DataFrame) -> dict[str, str]:
@@ -265,6 +351,10 @@ def _batch(chunk: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
         for field in schema
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:79] + "…")
 
 
 def _some(names: list[str], most: int = 10) -> str:

@@ -14,6 +14,7 @@ import structlog
 from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
 from services.trainer.scratch import Scratch
+from services.trainer.table_limits import table_limits
 from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
@@ -21,13 +22,12 @@ from shared.db.pool import Connection
 from shared.errors import LeaseLost, StorageUnavailable, TrainyardError
 from shared.queue import announce, hint
 from shared.resources import Resources
+from shared.settings import Tables
 from shared.worker import backoff_s, end
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-PROFILE_S = 600.0
-"""Reading and profiling a table is not part of any budget, but it may not hang either."""
 TICK_S = 0.5
 """How often running work's progress is written, and whether it is to stop is looked up."""
 
@@ -89,6 +89,7 @@ class Workbench:
         slots: int,
         threads: int,
         memory: int,
+        tables: Tables | None = None,
     ) -> None:
         self.db = resources.db
         self.redis = resources.redis
@@ -99,6 +100,9 @@ class Workbench:
         self.slots = slots
         self.threads = threads
         self.memory = memory
+        tables = tables or Tables()
+        self.limits = table_limits(tables, cache.folder)
+        self.profile_s = tables.profile_s
 
     @contextlib.asynccontextmanager
     async def result(self, job: Job) -> AsyncIterator[Connection]:
@@ -112,7 +116,8 @@ class Workbench:
 
     async def step(self, step: str, payload: dict[str, Any], scratch: Path, **options: Any) -> bytes:
         """Run a step in a child. What is the machine's fault and not the step's is tried again."""
-        options = {"timeout_s": PROFILE_S, **options}
+        # reading and profiling a table is not part of any budget, but it may not hang either
+        options = {"timeout_s": self.profile_s, **options}
         try:
             return await self.children.run(
                 step, payload, scratch=scratch, memory_bytes=self.memory, **options
@@ -130,7 +135,8 @@ class Workbench:
         as `stop` is set, also while it is still fetched."""
 
         async def decode(raw: Path, name: str, scratch: Path) -> None:
-            await self.step("decode", {"source": str(raw), "name": name}, scratch, cancelled=stop)
+            payload = {"source": str(raw), "name": name, "limits": self.limits}
+            await self.step("decode", payload, scratch, cancelled=stop)
 
         cached = self.cache.table(
             file_id=file["id"],

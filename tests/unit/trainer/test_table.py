@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from services.trainer import table, text_scan, text_table
+from services.trainer import table, text_table
+from services.trainer.table_limits import TableLimits
 from shared.errors import TableUnreadable
 
 
-def decoded(content: bytes, folder: Path, name: str = "table.csv") -> pd.DataFrame:
+def decoded(content: bytes, folder: Path, name: str = "table.csv", **limits: int) -> pd.DataFrame:
     (folder / "upload").write_bytes(content)
-    rows, columns = table.decode(folder / "upload", name, folder / "out.arrow")
+    rows, columns = table.decode(folder / "upload", name, folder / "out.arrow", limits=TableLimits(**limits))
     frame = table.load(folder / "out.arrow")
     assert frame.shape == (rows, columns)
     return frame
@@ -125,20 +126,52 @@ def test_a_name_does_not_make_a_parquet_file(tmp_path: Path) -> None:
     assert decoded(parquet(pd.DataFrame({"a": [1]})), tmp_path, "sales.csv")["a"].tolist() == [1]
 
 
-def test_text_larger_than_the_limit_is_refused_while_unpacking(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(text_scan, "MAX_TEXT_BYTES", 10 * 2**20)
+def test_text_larger_than_the_limit_is_refused_while_unpacking(tmp_path: Path) -> None:
     bomb = gzip.compress(b"a,b\n" + b"1,2\n" * (20 * 2**20))
     with pytest.raises(TableUnreadable, match="over 10,485,760 bytes"):
-        decoded(bomb, tmp_path)
+        decoded(bomb, tmp_path, max_bytes=10 * 2**20)
     assert [p.name for p in tmp_path.iterdir()] == ["upload"]
 
 
-def test_parquet_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "MAX_TABLE_BYTES", 100_000)
+def test_columns_larger_than_the_limit_are_refused(tmp_path: Path) -> None:
+    """Two bytes of text become eight of a number."""
+    with pytest.raises(TableUnreadable, match="over 100,000 bytes unpacked"):
+        decoded(b"a\n" + b"1\n" * 20_000, tmp_path, max_bytes=100_000)
+
+
+def test_parquet_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TableUnreadable, match="over 100,000 bytes"):
-        decoded(parquet(pd.DataFrame({"a": ["the same text"] * 50_000})), tmp_path)
+        decoded(parquet(pd.DataFrame({"a": ["the same text"] * 50_000})), tmp_path, max_bytes=100_000)
+
+
+def test_more_rows_than_are_taken(tmp_path: Path) -> None:
+    for content in (b"a\n" + b"1\n" * 1_001, parquet(pd.DataFrame({"a": range(1_001)}))):
+        with pytest.raises(TableUnreadable, match="over 1,000 rows"):
+            decoded(content, tmp_path, max_rows=1_000)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a,b\n1,2\n" + b"x" * 9_000_000 + b",3\n", "line 3 is over 1,000,000 bytes long"),
+        (b"a,b\r1,2\r" + b"x" * 9_000_000 + b",3\r", "line 3 is over 1,000,000 bytes long"),
+        (("a,b\n1,2\n" + "é" * 4_500_000).encode("utf-16"), "line 3 is over 1,000,000 bytes long"),
+        (b'a,b\n1,"' + b"2\n" * 1_000_000 + b'"\n', "after line 1: a record of more than 1,000,000 bytes"),
+        (b"a,b\n" + b'"\n",' * 400_000 + b"\n1,2\n", "after line 1: a record of more than 1,000,000 bytes"),
+    ],
+    ids=["a line", "a line of old Macs", "a line of UTF-16", "a quoted cell", "many quoted cells"],
+)
+def test_a_record_that_is_too_long(content: bytes, says: str, tmp_path: Path) -> None:
+    with pytest.raises(TableUnreadable, match=says):
+        decoded(content, tmp_path, max_record_bytes=1_000_000)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a," + b"n" * 1_001 + b"\n1,2\n", parquet(pd.DataFrame({"a": [1], "n" * 1_001: 2}))]
+)
+def test_names_that_no_request_could_name(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(TableUnreadable, match="the name of column 2 has more than 1,000 characters"):
+        decoded(content, tmp_path)
 
 
 TAKEN: list[tuple[str, bytes, dict[str, list[object]]]] = [

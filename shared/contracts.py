@@ -479,3 +479,38 @@ class ModelStats(Struct, kw_only=True):
     by_algorithm: dict[str, int]
     links_issued: int
     most_downloaded: list[Model]
+
+
+# --- API keys -----------------------------------------------------------------------------------
+
+
+class Scope(enum.StrEnum):
+    """What a key may do: each holds those before it."""
+
+    READ = "read"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+class ApiKeyRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S")]
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=3)]
+    expires_in_s: Annotated[int, Meta(ge=60, le=10 * 365 * 86400)] | None = None
+
+
+class ApiKey(Struct, kw_only=True):
+    """A key as it is listed. `prefix` is how its secret begins: by it a key is told from another."""
+
+    id: uuid.UUID
+    name: str
+    prefix: str
+    scopes: list[Scope]
+    created_at: dt.datetime
+    expires_at: dt.datetime | UnsetType = UNSET
+    last_used_at: dt.datetime | UnsetType = UNSET
+
+
+class NewApiKey(ApiKey, kw_only=True):
+    """`key`: the secret, in the one answer that ever has it."""
+
+    key: str | UnsetType = UNSET

@@ -54,6 +54,12 @@ class BundleNotFound(NotFound):
     slug = "bundle-not-found"
 
 
+class ApiKeyNotFound(NotFound):
+    """API key not found"""
+
+    slug = "api-key-not-found"
+
+
 class TrainingNotCompleted(TrainyardError):
     """Training not completed"""
 
@@ -99,6 +105,12 @@ class Forbidden(TrainyardError):
     """Not allowed"""
 
     slug = "forbidden"
+
+
+class MissingScope(Forbidden):
+    """The API key does not have the scope that this call needs"""
+
+    slug = "missing-scope"
 
 
 class Conflict(TrainyardError):

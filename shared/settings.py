@@ -79,7 +79,11 @@ class S3(Settings, frozen=True, kw_only=True):
 
 class Auth(Settings, frozen=True, kw_only=True):
     auth_jwt_secret: Secret = Secret("")
+    auth_jwt_previous_secret: Secret = Secret("")
+    """What tokens were signed with until lately: they go on being taken, and no new ones are signed."""
     auth_jwks_url: str = ""
+    auth_issuer: str = ""
+    """Who may issue tokens (`iss`), comma-separated; empty: whoever has the secret or one of the keys."""
     auth_audience: str = "authenticated"
     auth_dev_login: bool = False
 
@@ -115,6 +119,7 @@ class Quotas(Settings, frozen=True, kw_only=True):
     """Runs that wait for a trainer."""
     max_stored_bytes: int = 100 * 2**30
     """Uploaded files and saved models, those in the trash included."""
+    max_api_keys: int = 50
 
 
 class Worker(Settings, frozen=True, kw_only=True):

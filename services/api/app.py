@@ -14,11 +14,12 @@ from services.api.auth import Authenticate
 from services.api.body import MOST_BYTES, JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.idempotency import provide_once
+from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.places import Places
 from services.api.problems import HANDLERS
-from services.api.routes import auth, downloads, files, models, results, status, system, train
+from services.api.routes import api_keys, auth, downloads, files, models, results, status, system, train
 from services.api.views import Views
 from shared.queue import TASKS_CHANNEL, listen
 from shared.resources import open_resources
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Litestar:
                 settings=settings,
                 resources=resources,
                 tokens=tokens.Tokens(settings.auth),
+                keys=ApiKeys(),
                 watches=watches,
                 places=Places(),
                 views=Views(),
@@ -63,6 +65,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[
             system.router,
             auth.router(local_sign_in=settings.auth.auth_dev_login),
+            api_keys.router,
             files.router,
             train.router,
             status.router,

@@ -15,6 +15,7 @@ from litestar.params import PathParameter
 from msgspec import Struct
 
 from services.api.auth import Identity
+from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.places import Places
 from services.api.tokens import Tokens
@@ -65,6 +66,7 @@ class Context(Struct, frozen=True, kw_only=True):
     settings: Settings
     resources: Resources
     tokens: Tokens
+    keys: ApiKeys
     watches: Watches
     places: Places
     views: Views

@@ -80,13 +80,23 @@ class Once:
         kept = await idempotency.find(c, self._key)
         return replayed(kept, self._fingerprint()) if kept is not None else None
 
-    async def answer(self, c: Connection, content: Any, headers: dict[str, str]) -> Response[Any]:
-        """The 202 for what was just recorded, kept together with it."""
+    async def answer(
+        self,
+        c: Connection,
+        content: Any,
+        headers: dict[str, str],
+        *,
+        status: int = 202,
+        kept_content: Any = None,
+    ) -> Response[Any]:
+        """The answer for what was just recorded, kept together with it; `kept_content` is kept in its stead
+        where it holds what must not be kept."""
         body = msgspec.json.encode(content)
         if self._key is not None:
-            kept = Answer(fingerprint=self._fingerprint(), status=202, headers=headers, body=body)
+            again = body if kept_content is None else msgspec.json.encode(kept_content)
+            kept = Answer(fingerprint=self._fingerprint(), status=status, headers=headers, body=again)
             await idempotency.keep(c, self._key, kept, self._ttl_s)
-        return Response(body, status_code=202, headers=headers, media_type="application/json")
+        return Response(body, status_code=status, headers=headers, media_type="application/json")
 
     def _fingerprint(self) -> bytes:
         """Of the path and the JSON as it is meant: neither spaces nor the order of fields matter."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 
 from services.api.context import Context
-from shared.db import quotas
+from shared.db import api_keys, quotas
 from shared.db.pool import Connection
-from shared.errors import QuotaExceeded
+from shared.errors import Conflict, QuotaExceeded
 
 QUEUE_RETRY_S = 10
 STORAGE_RETRY_S = 3600
@@ -21,6 +21,16 @@ async def room_for_a_run(api: Context, c: Connection, user_id: uuid.UUID) -> Non
         raise QuotaExceeded(
             f"{most} runs of yours are waiting, which is as many as may wait", retry_after_s=QUEUE_RETRY_S
         )
+
+
+async def room_for_a_key(api: Context, c: Connection, user_id: uuid.UUID) -> None:
+    """In the transaction that makes it; those that have expired make room. Raises Conflict: waiting would
+    not help."""
+    most = api.settings.quotas.max_api_keys
+    await quotas.lock(c, user_id)
+    await api_keys.delete_expired(c, user_id)
+    if await api_keys.count(c, user_id) >= most:
+        raise Conflict(f"You have {most} API keys, which is as many as you may have: revoke one first")
 
 
 async def room_for_bytes(api: Context, c: Connection, user_id: uuid.UUID, size_bytes: int) -> None:

@@ -46,8 +46,8 @@ async def begin_session(request: Request[Identity, Claims, Any]) -> Response[Non
     """Sets a cookie that carries the token of this request, honoured for GET only: for downloads and
     event streams, where a browser sends no header."""
     claims = request.auth
-    if request.user.service:
-        raise Forbidden("A session is a user's: another service sends its header instead")
+    if request.user.actor != "user":
+        raise Forbidden("A session is a signed-in user's: another service sends its header instead")
     if claims.expires_at is None:
         raise Unauthenticated
     token = request.headers["authorization"].partition(" ")[2].strip()
@@ -55,9 +55,18 @@ async def begin_session(request: Request[Identity, Claims, Any]) -> Response[Non
     return Response(None, cookies=[_cookie(request, token, left)])
 
 
-@delete("/session", summary="End a browser session", responses=responses())
-async def end_session(request: Request[Identity, Claims, Any]) -> Response[None]:
-    """Takes the cookie away."""
+@delete(
+    "/session",
+    opt={PUBLIC: True},
+    security=[{}],
+    summary="End a browser session",
+    responses=responses(public=True),
+)
+async def end_session(request: Request[Any, Any, Any]) -> Response[None]:
+    """Takes the cookie away, whoever asks and whatever is in it: a session that has expired, or was signed
+    with a secret that is no longer taken, can be ended too. Nothing is kept here that would have to change,
+    and another site cannot ask for it: a browser sends no cross-site DELETE without asking first (CORS), and
+    the cookie, SameSite=Lax, not with it. The token itself stays valid until it expires."""
     return Response(None, cookies=[_cookie(request, "", 0)])
 
 

@@ -21,7 +21,7 @@ import structlog
 
 from shared.errors import ConfigurationError
 from shared.logging import configure
-from shared.settings import Logging, Postgres, load, require
+from shared.settings import Logging, Postgres, load, require, reveal, secrets_of
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +30,28 @@ LOCK = 0x7261696E  # any number that nobody else in this database uses
 IDLE_LIMIT = "5s"
 """A worker that freezes in the middle of a transaction, which takes milliseconds, holds its locks no
 longer than that: below a lease, since one that waits for another frozen one's lock begins anew."""
+
+_SEAL = """
+    DO $$
+    DECLARE
+        grantee text;
+    BEGIN
+        FOR grantee IN SELECT 'PUBLIC' UNION ALL
+            SELECT quote_ident(rolname) FROM pg_roles WHERE rolname IN ('anon', 'authenticated')
+        LOOP
+            EXECUTE 'REVOKE ALL ON SCHEMA trainyard FROM ' || grantee;
+            EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA trainyard FROM ' || grantee;
+            EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA trainyard FROM ' || grantee;
+            EXECUTE 'REVOKE ALL ON ALL ROUTINES IN SCHEMA trainyard FROM ' || grantee;
+            IF to_regclass('public.trained_models') IS NOT NULL THEN
+                EXECUTE 'REVOKE ALL ON public.trained_models FROM ' || grantee;
+            END IF;
+        END LOOP;
+    END $$
+"""
+"""Nobody but our own roles has anything of ours. Everybody may call a new function until that is taken back,
+and a database can be told to grant new tables to Supabase's `anon` and `authenticated`, which any browser
+can be; so this runs in the transaction of each migration, and again whenever migrations are asked for."""
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -40,13 +62,29 @@ def migrations() -> list[tuple[int, str, str]]:
     return found
 
 
+_LOGIN = """
+    SELECT pg_has_role(r.oid, $2::text::regrole::oid, 'MEMBER') AS member, array_remove(ARRAY[
+        CASE WHEN r.rolsuper OR r.rolbypassrls OR r.rolname = current_user
+            THEN 'is an owner or superuser or bypasses row level security' END,
+        CASE WHEN r.rolcreaterole OR r.rolreplication THEN 'may make roles or read the journal' END,
+        CASE WHEN EXISTS (SELECT FROM pg_shdepend d
+                WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o')
+            THEN 'owns something' END,
+        CASE WHEN EXISTS (SELECT FROM pg_auth_members m
+                WHERE m.member = r.oid AND m.roleid <> $2::text::regrole)
+            THEN 'is a member of another role' END
+    ], NULL) AS faults
+    FROM pg_roles r WHERE r.rolname = $1
+"""
+
+
 async def migrate(settings: Postgres) -> list[str]:
     """Bring the database up to date; the file names of what was applied now.
 
     Raises ConfigurationError where an applied migration was changed afterwards.
     """
     require(settings, "database_url")
-    connection = await asyncpg.connect(settings.database_url, statement_cache_size=0)
+    connection = await asyncpg.connect(reveal(settings.database_url), statement_cache_size=0)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         await connection.execute("CREATE SCHEMA IF NOT EXISTS trainyard")
@@ -66,6 +104,7 @@ async def migrate(settings: Postgres) -> list[str]:
                 continue
             async with connection.transaction():
                 await connection.execute(sql)
+                await connection.execute(_SEAL)
                 await connection.execute(
                     "INSERT INTO trainyard.migrations (number, name, sha256) VALUES ($1, $2, $3)",
                     number,
@@ -73,6 +112,7 @@ async def migrate(settings: Postgres) -> list[str]:
                     digest,
                 )
             applied.append(name)
+        await connection.execute(_SEAL)
         await ensure_login(connection, settings.api_database_url, "trainyard_user")
         await ensure_login(connection, settings.worker_database_url, "trainyard_worker")
         return applied
@@ -83,7 +123,8 @@ async def migrate(settings: Postgres) -> list[str]:
 async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str) -> None:
     """Make the login that `url` names, with its password, a member of one of our roles.
 
-    Raises ConfigurationError where that login could step around row level security.
+    Raises ConfigurationError where that login could step around row level security: it may be above it,
+    make roles, own anything anywhere, or be a member of another role.
     """
     if not url:
         return
@@ -91,20 +132,17 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
     name, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not name:
         raise ConfigurationError(f"the database URL for {member_of} names no user")
-    row = await connection.fetchrow(
-        "SELECT rolsuper OR rolbypassrls AS above, rolname = current_user AS owner"
-        " FROM pg_roles WHERE rolname = $1",
-        name,
-    )
-    if row and (row["above"] or row["owner"]):
+    row = await connection.fetchrow(_LOGIN, name, member_of)
+    if row and row["faults"]:
         raise ConfigurationError(
-            f"the login {name!r} is an owner or superuser or bypasses row level security: "
+            f"the login {name!r} {' and '.join(row['faults'])}, which steps around row level security: "
             "give the API and the workers logins of their own"
         )
-    verb = "ALTER" if row else "CREATE"
-    safe = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
-    await _execute(connection, f"{verb} ROLE %I {safe} PASSWORD %L", name, password or None)
-    await _execute(connection, "GRANT %I TO %I", member_of, name)
+    # attributes that are safe already are left alone: an owner who is no superuser may not even name them
+    verb = "ALTER ROLE %I LOGIN INHERIT" if row else "CREATE ROLE %I LOGIN INHERIT"
+    await _execute(connection, f"{verb} PASSWORD %L", name, password or None)
+    if not (row and row["member"]):
+        await _execute(connection, "GRANT %I TO %I", member_of, name)
     await _execute(connection, "ALTER ROLE %I SET idle_in_transaction_session_timeout = %L", name, IDLE_LIMIT)
 
 
@@ -115,7 +153,7 @@ async def _execute(connection: asyncpg.Connection, template: str, *names: str | 
 
 
 async def main() -> None:
-    configure(load(Logging, os.environ), service="migrate")
+    configure(load(Logging, os.environ), service="migrate", secrets=secrets_of(os.environ))
     settings = load(Postgres, os.environ)
     starting = (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError)
     async for attempt in stamina.retry_context(on=starting, timeout=60, attempts=None, wait_max=2):

@@ -388,7 +388,7 @@ async def test_saved_models_are_listed_patched_trashed_and_restored(
     assert (saved.status, saved.file_path, saved.metrics["accuracy"]) == ("saving", None, 0.9)
     async with worker_db.transaction() as c:
         assert (await models.for_work(c, model_id, user_id))["artifact_sha256"] == "cd"
-        await models.ready(c, model_id, file_path="p", file_size=1234, sha256="cd")
+        await models.ready(c, model_id, file_path=f"{user_id}/p.pkl", file_size=1234, sha256="cd")
     async with api_db.transaction(user_id) as c:
         assert [m.id for m in await models.page(c, user_id, limit=5, q="100%")] == [model_id]
         assert await models.page(c, user_id, limit=5, q="1%n") == []

@@ -16,7 +16,7 @@ from arq.connections import ArqRedis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.contracts import JobKind, uuid7
-from shared.db import jobs
+from shared.db import files, jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database
 from shared.errors import CannotTrain, StorageCorrupt, StorageUnavailable, TrainyardError
@@ -73,8 +73,10 @@ async def resources(env: dict[str, str]) -> AsyncIterator[Resources]:
 
 
 async def add_job(api_db: Database, user: uuid.UUID) -> uuid.UUID:
+    file_id = uuid7()
     async with api_db.transaction(user) as c:
-        return await jobs.insert(c, JobKind.PROFILE, uuid7(), user)
+        await files.insert(c, file_id=file_id, user_id=user, name="t.csv", size_bytes=3, sha256="ab")
+        return await jobs.insert(c, JobKind.PROFILE, file_id, user)
 
 
 async def running(
@@ -223,9 +225,7 @@ async def test_a_lost_lease_stops_the_work_and_writes_nothing(
     await stop(task)
 
 
-async def test_light_work_does_not_wait_behind_heavy_work(
-    resources: Resources, api_db: Database, user_id: uuid.UUID
-) -> None:
+async def test_light_work_does_not_wait_behind_heavy_work(resources: Resources, user_id: uuid.UUID) -> None:
     release = asyncio.Event()
 
     async def wait(_job: Job) -> None:
@@ -238,11 +238,11 @@ async def test_light_work_does_not_wait_behind_heavy_work(
     }
     slots = Slots(resources, QUICK, handlers, lanes=2, heavy_slots=1)
     task = asyncio.create_task(run_worker(slots, asyncio.Event(), queue=TRAINER_QUEUE))
-    async with api_db.transaction(user_id) as c:
+    async with resources.db.transaction() as c:
         for _ in range(2):
             await jobs.insert(c, JobKind.FIT, uuid7(), user_id)
     await soon(heavy.runs)
-    async with api_db.transaction(user_id) as c:
+    async with resources.db.transaction() as c:
         await jobs.insert(c, JobKind.FINISH, uuid7(), user_id)
     await soon(light.ended)
     assert heavy.runs.empty()
@@ -253,9 +253,7 @@ async def test_light_work_does_not_wait_behind_heavy_work(
     assert slots.heavy_free == 1
 
 
-async def test_the_last_try_of_heavy_work_is_alone(
-    resources: Resources, api_db: Database, user_id: uuid.UUID
-) -> None:
+async def test_the_last_try_of_heavy_work_is_alone(resources: Resources, user_id: uuid.UUID) -> None:
     release, running_now, most = asyncio.Event(), 0, 0
 
     async def count(job: Job) -> None:
@@ -269,7 +267,7 @@ async def test_the_last_try_of_heavy_work_is_alone(
     recorder = Recorder(resources.db, count)
     handlers = {JobKind.FIT: Handler(recorder.run, recorder.give_up, heavy=True)}
     slots = Slots(resources, QUICK, handlers, lanes=2, heavy_slots=2)
-    async with api_db.transaction(user_id) as c:
+    async with resources.db.transaction() as c:
         first = await jobs.insert(c, JobKind.FIT, uuid7(), user_id)
     task = asyncio.create_task(run_worker(slots, asyncio.Event(), queue=TRAINER_QUEUE))
     await soon(recorder.runs)

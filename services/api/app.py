@@ -86,6 +86,5 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
         openapi_config=openapi.config(),
     )
-    openapi.correct(app.openapi_schema)
     app.asgi_handler = observe(app.asgi_handler)
     return app

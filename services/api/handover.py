@@ -13,10 +13,14 @@ from typing import Any, Literal
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
 from msgspec import Struct
 
+from services.api import answers
+from services.api.answers import Answer, answer
 from services.api.context import STORE_PATIENCE_S, Context
+from services.api.problems import unsatisfiable
 from shared.contracts import Link
 from shared.errors import ModelNotFound
 from shared.storage import ObjectMissing, content_disposition, downloads_mode, patience
@@ -43,6 +47,37 @@ class Download(Struct, frozen=True, kw_only=True):
     @property
     def etag(self) -> str:
         return f'"{self.sha256}"'
+
+
+def handed_over(*content_types: str) -> dict[int, ResponseSpec]:
+    """What `hand_over` answers, for the OpenAPI schema."""
+    of_file = (answers.CONTENT_LENGTH, answers.CONTENT_DISPOSITION, answers.ETAG, answers.ACCEPT_RANGES)
+    kept: dict[int, ResponseSpec] = {
+        200: answer(
+            Link,
+            "To `Accept: application/json` (without `*/*`) a link to the file. Else, where clients cannot"
+            " reach the store, the file itself",
+            answers.CACHE_CONTROL,
+            answers.VARY,
+            *(f"{name}?" for name in of_file),
+            files=content_types,
+        ),
+        206: Answer(
+            None,
+            description="The range asked for",
+            files=content_types,
+            headers=(answers.CONTENT_RANGE, answers.CACHE_CONTROL, answers.VARY, *of_file),
+        ),
+        304: answer(None, "The file is the one that is known already", answers.ETAG),
+        307: answer(
+            None,
+            "To a signed link that carries the file's name and lives an hour; the usual answer where the"
+            " store can be reached",
+            answers.LOCATION,
+            answers.CACHE_CONTROL,
+        ),
+    }
+    return kept | unsatisfiable()
 
 
 async def hand_over(request: Request[Any, Any, Any], api: Context, file: Download) -> Response[Any]:

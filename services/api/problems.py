@@ -178,6 +178,18 @@ def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, R
     return {status: _spec(status, classes) for status, classes in sorted(by_status.items())}
 
 
+def unsatisfiable() -> dict[int, ResponseSpec]:
+    """The 416 of a download, which is HTTP's own."""
+    slug, title = _HTTP_SLUGS[416]
+    value = {"type": slug, "title": title, "status": 416, "detail": "The file has 48213 bytes"}
+    example = Example(id=slug, summary=title, value=value)
+    return {
+        416: ResponseSpec(
+            Problem, generate_examples=False, media_type=PROBLEM_JSON, description=title, examples=[example]
+        )
+    }
+
+
 def _spec(status: int, classes: list[type[TrainyardError]]) -> ResponseSpec:
     return ResponseSpec(
         Problem,
@@ -197,4 +209,4 @@ def _example(error: type[TrainyardError]) -> dict[str, Any]:
     return dict(msgspec.to_builtins(as_problem(made)))
 
 
-__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "as_problem", "respond", "responses"]
+__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "as_problem", "respond", "responses", "unsatisfiable"]

@@ -12,6 +12,7 @@ from litestar.openapi.spec import Example
 from litestar.params import Body, PathParameter
 from msgspec.structs import asdict
 
+from services.api.answers import CACHE_CONTROL, REPLAYED, answer
 from services.api.auth import Identity
 from services.api.context import Context, parse_id
 from services.api.idempotency import Once
@@ -29,6 +30,7 @@ from shared.errors import (
     KeyInUse,
     KeyReused,
     MalformedRequest,
+    TooLarge,
     UnsupportedMedia,
 )
 
@@ -52,7 +54,10 @@ _NO_STORE = [ResponseHeader(name="Cache-Control", value="no-store", description=
     "/",
     summary="Make an API key",
     response_headers=_NO_STORE,
-    responses=responses(MalformedRequest, UnsupportedMedia, InvalidRequest, Conflict, KeyInUse, KeyReused),
+    responses=responses(
+        MalformedRequest, UnsupportedMedia, TooLarge, InvalidRequest, Conflict, KeyInUse, KeyReused
+    )
+    | {201: answer(NewApiKey, "The key, this once", CACHE_CONTROL, f"{REPLAYED}?")},
 )
 async def make_key(
     data: Annotated[ApiKeyRequest, Body(examples=_EXAMPLES)],

@@ -14,11 +14,20 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
+from services.api.answers import CACHE_CONTROL, SET_COOKIE, answer
 from services.api.auth import COOKIE, PUBLIC, Identity
 from services.api.context import Context
 from services.api.problems import responses
 from services.api.tokens import Claims
-from shared.errors import ConfigurationError, Forbidden, InvalidRequest, MalformedRequest, Unauthenticated
+from shared.errors import (
+    ConfigurationError,
+    Forbidden,
+    InvalidRequest,
+    MalformedRequest,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMedia,
+)
 from shared.settings import Api
 
 LOCAL_USERS = uuid.uuid5(uuid.NAMESPACE_URL, "trainyard:dev-login")
@@ -41,7 +50,13 @@ class SignedIn(Struct, kw_only=True):
     user: SignedInUser
 
 
-@post("/session", status_code=204, summary="Begin a browser session", responses=responses())
+@post(
+    "/session",
+    status_code=204,
+    security=[{"bearerAuth": []}],
+    summary="Begin a browser session",
+    responses=responses() | {204: answer(None, "The cookie is set", SET_COOKIE)},
+)
 async def begin_session(request: Request[Identity, Claims, Any]) -> Response[None]:
     """Sets a cookie that carries the token of this request, honoured for GET only: for downloads and
     event streams, where a browser sends no header."""
@@ -60,7 +75,7 @@ async def begin_session(request: Request[Identity, Claims, Any]) -> Response[Non
     opt={PUBLIC: True},
     security=[{}],
     summary="End a browser session",
-    responses=responses(public=True),
+    responses=responses(public=True) | {204: answer(None, "The cookie is gone", SET_COOKIE)},
 )
 async def end_session(request: Request[Any, Any, Any]) -> Response[None]:
     """Takes the cookie away, whoever asks and whatever is in it: a session that has expired, or was signed
@@ -88,7 +103,10 @@ def _cookie(request: Request[Any, Any, Any], value: str, max_age: int) -> Cookie
     opt={PUBLIC: True},
     security=[{}],
     summary="Sign in on a local stack",
-    responses=responses(MalformedRequest, Forbidden, InvalidRequest, public=True),
+    responses=responses(
+        MalformedRequest, UnsupportedMedia, TooLarge, Forbidden, InvalidRequest, public=True
+    )
+    | {200: answer(SignedIn, "A token of twelve hours", CACHE_CONTROL)},
 )
 async def dev_login(
     data: JSONBody[DevLogin], request: Request[Any, Any, Any], api: NamedDependency[Context]

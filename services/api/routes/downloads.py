@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import msgspec
 from litestar import HttpMethod, Request, Response, Router, get, route
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, PathParameter
 
+from services.api.answers import CACHE_CONTROL, JSON, LOCATION, RETRY_AFTER, Answer, answer
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import Context, TaskId, parse_id
-from services.api.handover import CSV, PICKLE, ZIP, Download, hand_over
+from services.api.handover import CSV, PICKLE, ZIP, Download, hand_over, handed_over
 from services.api.problems import responses
 from shared.contracts import (
     BEST_MODEL,
@@ -25,7 +25,6 @@ from shared.contracts import (
     BundleStatus,
     CandidateStatus,
     JobKind,
-    Link,
     TaskStatus,
 )
 from shared.db import bundles, candidates, jobs, tasks
@@ -49,18 +48,6 @@ LEADERBOARD = "leaderboard.csv"
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
 
 GET_AND_HEAD = [HttpMethod.GET, HttpMethod.HEAD]
-HANDED_OVER = {
-    200: ResponseSpec(
-        Link,
-        generate_examples=False,
-        description="A link, where Accept names application/json without */*; else, where the store"
-        " cannot be reached by its clients, the file itself",
-    ),
-    206: ResponseSpec(None, generate_examples=False, description="The range asked for"),
-    307: ResponseSpec(
-        None, generate_examples=False, description="To a signed link that carries the file's name"
-    ),
-}
 
 
 async def ended(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
@@ -78,7 +65,8 @@ async def ended(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     http_method=GET_AND_HEAD,
     status_code=200,
     summary="One model as a pickle",
-    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable) | HANDED_OVER,
+    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable)
+    | handed_over(PICKLE),
 )
 async def download_model(
     task_id: TaskId,
@@ -110,7 +98,8 @@ async def download_model(
     http_method=GET_AND_HEAD,
     status_code=200,
     summary="The leaderboard as CSV",
-    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable) | HANDED_OVER,
+    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable)
+    | handed_over(CSV),
 )
 async def download_leaderboard(
     task_id: TaskId,
@@ -142,8 +131,16 @@ async def download_leaderboard(
     status_code=200,
     summary="Everything of a run as one ZIP",
     responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, BundleFailed, StorageUnavailable)
-    | HANDED_OVER
-    | {202: ResponseSpec(Bundle, generate_examples=False, description="Still being built; see Location")},
+    | handed_over(ZIP)
+    | {
+        202: Answer(
+            Bundle,
+            description="Still being built; to a browser (`Accept: text/html`) a page that becomes the file",
+            media_type=JSON,
+            files=("text/html",),
+            headers=(LOCATION, RETRY_AFTER, CACHE_CONTROL),
+        )
+    },
 )
 async def download_all_models(
     task_id: TaskId,
@@ -241,7 +238,8 @@ def _bundle(row: Any) -> Bundle:
 @get(
     "/bundles/{task_id:str}",
     summary="How the ZIP is getting on",
-    responses=responses(TaskNotFound, BundleNotFound),
+    responses=responses(TaskNotFound, BundleNotFound)
+    | {200: answer(Bundle, "How far it is", CACHE_CONTROL, f"{RETRY_AFTER}?")},
 )
 async def get_bundle(
     task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]

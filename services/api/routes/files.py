@@ -11,10 +11,10 @@ from typing import Any
 import structlog
 from litestar import Request, Response, Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from msgspec import Struct
 
+from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
 from services.api.auth import Identity
 from services.api.context import STORE_PATIENCE_S, Context, FileId, parse_id
 from services.api.idempotency import IdempotencyKey, KeptUpload, key_of, replayed
@@ -90,9 +90,10 @@ class UploadOperation(Operation):
         KeyReused,
         QuotaExceeded,
         StorageUnavailable,
-    ),
+    )
+    | {201: answer(File, "Stored; its profile is being made", LOCATION, f"{REPLAYED}?")},
 )
-async def upload(
+async def upload_file(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
@@ -199,7 +200,10 @@ async def get_file(file_id: FileId, api: NamedDependency[Context], user: NamedDe
     "/{file_id:str}/profile",
     summary="What the columns of a file hold",
     responses=responses(FileNotFound, TableUnreadable)
-    | {202: ResponseSpec(Making, generate_examples=False, description="Still being made; see Retry-After")},
+    | {
+        200: answer(Profile, "The profile"),
+        202: answer(Making, "Still being made", RETRY_AFTER),
+    },
 )
 async def get_profile(
     file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]
@@ -234,5 +238,7 @@ async def delete_file(
 
 
 router = Router(
-    path="/files", route_handlers=[upload, list_files, get_file, get_profile, delete_file], tags=["Files"]
+    path="/files",
+    route_handlers=[upload_file, list_files, get_file, get_profile, delete_file],
+    tags=["Files"],
 )

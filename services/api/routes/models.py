@@ -7,18 +7,18 @@ from typing import Annotated, Any
 import structlog
 from litestar import Request, Response, Router, delete, get, patch, post, route
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Example
-from litestar.params import Body, JSONBody, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
+from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import Context, ModelId, parse_id
-from services.api.handover import PICKLE, Download, hand_over
+from services.api.handover import PICKLE, Download, hand_over, handed_over
 from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_bytes
-from services.api.routes.downloads import GET_AND_HEAD, HANDED_OVER, ended
+from services.api.routes.downloads import GET_AND_HEAD, ended
 from shared.contracts import JobKind, Model, ModelPatch, ModelStats, ModelStatus, SaveRequest, TaskType, uuid7
 from shared.db import candidates, jobs, models
 from shared.errors import (
@@ -31,6 +31,7 @@ from shared.errors import (
     QuotaExceeded,
     StorageUnavailable,
     TaskNotFound,
+    TooLarge,
     TrainingNotCompleted,
     UnsupportedMedia,
 )
@@ -38,17 +39,6 @@ from shared.queue import hint
 from shared.storage import belongs_to, safe_name
 
 log = structlog.get_logger(__name__)
-
-_SAVE = Example(
-    id="save",
-    summary="The best model of a run",
-    value={
-        "task_id": "0198c2f0-6c1e-7cc1-8d6c-0c4b3c0a9d11",
-        "model_name": "Customer Churn Predictor",
-        "description": "Random Forest model for predicting customer churn",
-        "tags": ["churn", "classification", "production"],
-    },
-)
 
 
 @post(
@@ -65,10 +55,12 @@ _SAVE = Example(
         KeyInUse,
         KeyReused,
         QuotaExceeded,
-    ),
+        TooLarge,
+    )
+    | {202: answer(Model, "Being saved; it is at Location", LOCATION, RETRY_AFTER, f"{REPLAYED}?")},
 )
-async def save(
-    data: Annotated[SaveRequest, Body(examples=[_SAVE])],
+async def save_model(
+    data: JSONBody[SaveRequest],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
     once: NamedDependency[Once],
@@ -148,13 +140,17 @@ async def list_models(
 
 
 @get("/stats", summary="My saved models in numbers", responses=responses())
-async def stats(api: NamedDependency[Context], user: NamedDependency[Identity]) -> ModelStats:
+async def get_model_stats(api: NamedDependency[Context], user: NamedDependency[Identity]) -> ModelStats:
     """Over all that are not in the trash."""
     async with api.db.transaction(user.user_id) as c:
         return await models.stats(c, user.user_id)
 
 
-@get("/{model_id:str}", summary="One saved model", responses=responses(ModelNotFound))
+@get(
+    "/{model_id:str}",
+    summary="One saved model",
+    responses=responses(ModelNotFound) | {200: answer(Model, "The model", f"{RETRY_AFTER}?")},
+)
 async def get_model(
     model_id: ModelId, api: NamedDependency[Context], user: NamedDependency[Identity]
 ) -> Response[Model]:
@@ -169,7 +165,7 @@ async def get_model(
 @patch(
     "/{model_id:str}",
     summary="Rename, describe, tag",
-    responses=responses(MalformedRequest, UnsupportedMedia, ModelNotFound, InvalidRequest),
+    responses=responses(MalformedRequest, UnsupportedMedia, ModelNotFound, InvalidRequest, TooLarge),
 )
 async def change_model(
     model_id: ModelId,
@@ -219,7 +215,7 @@ async def restore_model(
     http_method=GET_AND_HEAD,
     status_code=200,
     summary="A saved model as a pickle",
-    responses=responses(ModelNotFound, Conflict, StorageUnavailable) | HANDED_OVER,
+    responses=responses(ModelNotFound, Conflict, StorageUnavailable) | handed_over(PICKLE),
 )
 async def download_saved_model(
     model_id: ModelId,
@@ -263,9 +259,9 @@ def _file(api: Context, user: Identity, model: Model) -> Download:
 router = Router(
     path="/models",
     route_handlers=[
-        save,
+        save_model,
         list_models,
-        stats,
+        get_model_stats,
         get_model,
         change_model,
         delete_model,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter
 
+from services.api.answers import CACHE_CONTROL, CONTENT_DISPOSITION, answer
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import STORE_PATIENCE_S, Context, TaskId, parse_id
@@ -25,7 +25,9 @@ _SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancest
 
 
 @get("/results/{task_id:str}", summary="Leaderboard, plots and the rest", responses=responses(TaskNotFound))
-async def results(task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]) -> Results:
+async def get_results(
+    task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Results:
     """Whatever is there so far: the leaderboard fills while the run goes on. Rank and best are decided
     on validation (`cv_mean`), never on the held-out rows that the metrics are measured on."""
     parsed = parse_id(task_id, TaskNotFound)
@@ -42,9 +44,9 @@ async def results(task_id: TaskId, api: NamedDependency[Context], user: NamedDep
     summary="One plot as SVG",
     media_type=SVG,
     responses=responses(TaskNotFound, ModelNotFound, StorageUnavailable)
-    | {200: ResponseSpec(bytes, generate_examples=False, media_type=SVG, description="The plot")},
+    | {200: answer(str, "The plot", CONTENT_DISPOSITION, CACHE_CONTROL, media_type=SVG)},
 )
-async def plot(
+async def get_plot(
     task_id: TaskId,
     model_name: Annotated[str, PathParameter(description="A model's slug or label, or `best_model`")],
     plot: Annotated[str, PathParameter(description="`{kind}.svg`, as in a result's `svg_url`")],
@@ -78,4 +80,4 @@ async def plot(
     return Response(content, media_type=SVG, headers=headers)
 
 
-router = Router(path="/ml", route_handlers=[results, plot], tags=["Results"])
+router = Router(path="/ml", route_handlers=[get_results, get_plot], tags=["Results"])

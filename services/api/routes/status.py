@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import ServerSentEventMessage, Stream
 
+from services.api.answers import BUFFERING, CACHE_CONTROL, ETAG, RETRY_AFTER, answer
 from services.api.auth import Identity
 from services.api.context import Context, TaskId, parse_id
 from services.api.long_poll import Seen
@@ -38,9 +38,12 @@ _TAG = re.compile(r'(?:W/)?"([^"]*)"')
     "/status/{task_id:str}",
     summary="How a run is getting on",
     responses=responses(TaskNotFound, InvalidRequest)
-    | {304: ResponseSpec(None, generate_examples=False, description="Nothing changed since that ETag")},
+    | {
+        200: answer(Task, "The run", ETAG, CACHE_CONTROL, f"{RETRY_AFTER}?"),
+        304: answer(None, "Nothing changed since that ETag", ETAG, CACHE_CONTROL, f"{RETRY_AFTER}?"),
+    },
 )
-async def status(
+async def get_status(
     task_id: TaskId,
     request: Request[Identity, Claims, Any],
     if_none_match: Annotated[
@@ -115,20 +118,17 @@ def _headers(seen: Seen) -> dict[str, str]:
     media_type="text/event-stream",
     responses=responses(TaskNotFound, InvalidRequest)
     | {
-        200: ResponseSpec(
+        200: answer(
             str,
-            generate_examples=False,
+            "`event: task`, `id`: the run's version, `data`: the whole Task as JSON",
+            CACHE_CONTROL,
+            BUFFERING,
             media_type="text/event-stream",
-            description="`event: task`, `id`: the run's version, `data`: the whole Task as JSON",
         ),
-        204: ResponseSpec(
-            None,
-            generate_examples=False,
-            description="The run has ended and Last-Event-ID is its last event: no need to connect again",
-        ),
+        204: answer(None, "The run has ended and Last-Event-ID is its last event: no need to connect again"),
     },
 )
-async def events(
+async def stream_events(
     task_id: TaskId,
     request: Request[Identity, Claims, Any],
     api: NamedDependency[Context],
@@ -181,4 +181,4 @@ async def _events(
             await api.watches.rest(1.0)
 
 
-router = Router(path="/ml", route_handlers=[status, events], tags=["Training"])
+router = Router(path="/ml", route_handlers=[get_status, stream_events], tags=["Training"])

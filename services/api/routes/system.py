@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from litestar import MediaType, Response, Router, get
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.api.answers import CACHE_CONTROL, RETRY_AFTER, answer
 from services.api.auth import PUBLIC
 from services.api.context import Context
 from services.api.problems import responses
@@ -27,7 +27,7 @@ class Ready(Struct, kw_only=True):
 
 
 @get("/health/live", summary="Whether the process runs", responses=responses(public=True))
-async def live() -> Live:
+async def get_liveness() -> Live:
     """Looks at nothing else."""
     return Live(status="ok")
 
@@ -36,9 +36,12 @@ async def live() -> Live:
     "/health/ready",
     summary="Whether requests can be answered",
     responses=responses(public=True)
-    | {503: ResponseSpec(Ready, generate_examples=False, description="Postgres is away")},
+    | {
+        200: answer(Ready, "Requests are answered, perhaps not all of them", CACHE_CONTROL),
+        503: answer(Ready, "Postgres is away", CACHE_CONTROL, RETRY_AFTER),
+    },
 )
-async def ready(api: NamedDependency[Context]) -> Response[Ready]:
+async def get_readiness(api: NamedDependency[Context]) -> Response[Ready]:
     """503 only where Postgres is away: without Redis or storage most calls still work."""
     found = await api.resources.health()
     # the reason stays in the log: this route is everybody's
@@ -52,11 +55,15 @@ async def ready(api: NamedDependency[Context]) -> Response[Ready]:
 @get(
     "/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus", responses=responses(public=True)
 )
-async def metrics() -> Response[bytes]:
+async def get_metrics() -> Response[bytes]:
     """Requests by route and status, and how long they took."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 router = Router(
-    path="/", route_handlers=[live, ready, metrics], opt={PUBLIC: True}, security=[{}], tags=["Operation"]
+    path="/",
+    route_handlers=[get_liveness, get_readiness, get_metrics],
+    opt={PUBLIC: True},
+    security=[{}],
+    tags=["Operation"],
 )

@@ -9,9 +9,9 @@ import msgspec
 import structlog
 from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.spec import Example
-from litestar.params import Body, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
+from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
 from services.api.auth import Identity
 from services.api.context import Context, TaskId, parse_id
 from services.api.idempotency import Once
@@ -43,6 +43,7 @@ from shared.errors import (
     MalformedRequest,
     QuotaExceeded,
     TaskNotFound,
+    TooLarge,
     UnsupportedMedia,
 )
 
@@ -50,25 +51,11 @@ log = structlog.get_logger(__name__)
 
 LONGEST_NAME = 200
 
-_EXAMPLES = [
-    Example(
-        id="plain",
-        summary="Only what is required",
-        value={"file_id": "0198c2f0-6c1e-7cc1-8d6c-0c4b3c0a9d11", "target": "species"},
-    ),
-    Example(
-        id="series",
-        summary="A time series",
-        value={
-            "file_id": "0198c2f0-6c1e-7cc1-8d6c-0c4b3c0a9d11",
-            "target": "passengers",
-            "task_type": "time_series",
-            "time_column": "month",
-            "horizon": 12,
-            "time_budget_s": 120,
-        },
-    ),
-]
+ACCEPTED = {
+    202: answer(
+        Task, "The run as it is now; watch it at Location", LOCATION, f"{RETRY_AFTER}?", f"{REPLAYED}?"
+    )
+}
 
 
 @post(
@@ -76,11 +63,19 @@ _EXAMPLES = [
     status_code=202,
     summary="Train models on a file",
     responses=responses(
-        MalformedRequest, UnsupportedMedia, FileNotFound, InvalidRequest, KeyInUse, KeyReused, QuotaExceeded
-    ),
+        MalformedRequest,
+        UnsupportedMedia,
+        TooLarge,
+        FileNotFound,
+        InvalidRequest,
+        KeyInUse,
+        KeyReused,
+        QuotaExceeded,
+    )
+    | ACCEPTED,
 )
 async def train(
-    data: Annotated[TrainRequest, Body(examples=_EXAMPLES)],
+    data: JSONBody[TrainRequest],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
     once: NamedDependency[Once],
@@ -142,7 +137,7 @@ def _default_name(file: File, target: str) -> str:
 
 
 @get("/models", summary="What can be asked for in `models`", responses=responses(InvalidRequest))
-async def list_choices(
+async def list_model_choices(
     task_type: Annotated[TaskType | None, QueryParameter(description="Only this task type's")] = None,
 ) -> Page[ModelChoice]:
     """All of one task type are tried where `models` is null."""
@@ -171,9 +166,9 @@ async def list_tasks(
     "/cancel/{task_id:str}",
     status_code=202,
     summary="Stop a run",
-    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest),
+    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest) | ACCEPTED,
 )
-async def cancel(
+async def cancel_task(
     task_id: TaskId,
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
@@ -200,9 +195,10 @@ async def cancel(
     "/resume/{task_id:str}",
     status_code=202,
     summary="Go on with a run",
-    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest, QuotaExceeded),
+    responses=responses(TaskNotFound, Conflict, KeyInUse, KeyReused, InvalidRequest, QuotaExceeded)
+    | ACCEPTED,
 )
-async def resume(
+async def resume_task(
     task_id: TaskId,
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
@@ -249,6 +245,6 @@ async def delete_task(
 
 router = Router(
     path="/ml",
-    route_handlers=[train, list_choices, list_tasks, cancel, resume, delete_task],
+    route_handlers=[train, list_model_choices, list_tasks, cancel_task, resume_task, delete_task],
     tags=["Training"],
 )

@@ -60,6 +60,12 @@ class ApiKeyNotFound(NotFound):
     slug = "api-key-not-found"
 
 
+class ExportNotFound(NotFound):
+    """No export of this account is there; ask for one"""
+
+    slug = "export-not-found"
+
+
 class TrainingNotCompleted(TrainyardError):
     """Training not completed"""
 
@@ -119,6 +125,12 @@ class Conflict(TrainyardError):
     slug = "conflict"
 
 
+class AccountBeingDeleted(Conflict):
+    """This account is being deleted; when that is done, the same person may begin a new one"""
+
+    slug = "account-being-deleted"
+
+
 class KeyInUse(Conflict):
     """A request with this Idempotency-Key is still being worked on; try again shortly"""
 
@@ -165,6 +177,12 @@ class BundleFailed(TrainyardError):
     """The ZIP could not be built; asking for it again tries again"""
 
     slug = "bundle-failed"
+
+
+class ExportFailed(TrainyardError):
+    """The account could not be exported; asking for it again tries again"""
+
+    slug = "export-failed"
 
 
 class SignInUnavailable(TrainyardError):

@@ -37,6 +37,8 @@ QUEUES: dict[JobKind, str] = {
     JobKind.BUNDLE: PACKAGER_QUEUE,
     JobKind.SAVE: PACKAGER_QUEUE,
     JobKind.PURGE: PACKAGER_QUEUE,
+    JobKind.EXPORT: PACKAGER_QUEUE,
+    JobKind.ERASE: PACKAGER_QUEUE,
 }
 SEND_S = 1.0
 """How long a request waits for Redis before leaving its message to the sweep."""
@@ -93,13 +95,16 @@ async def wake(redis: ArqRedis, kinds: Sequence[JobKind]) -> None:
 
 TASKS_CHANNEL = "trainyard:tasks"
 """Ids of tasks that changed, for whoever shows them to people."""
+USERS_CHANNEL = "trainyard:users"
+"""Ids of users whose accounts began or ceased to be deleted, for whoever remembers users."""
 
 
-async def announce(redis: ArqRedis, task_id: object) -> None:
-    """Say that a task changed, after the commit. Never raises: whoever watches looks by itself too."""
+async def announce(redis: ArqRedis, changed_id: object, channel: str = TASKS_CHANNEL) -> None:
+    """Say that a task (or who else the channel is for) changed, after the commit. Never raises: whoever
+    listens looks by itself too."""
     try:
         async with asyncio.timeout(SEND_S):
-            await redis.publish(TASKS_CHANNEL, str(task_id))
+            await redis.publish(channel, str(changed_id))
     except (RedisError, OSError, TimeoutError):
         pass  # the row is the truth, and is looked at every second
 

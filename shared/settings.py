@@ -172,6 +172,8 @@ class Retention(Settings, frozen=True, kw_only=True):
     """Objects without a row and uploads never finished are removed after this."""
     idempotency_ttl_s: int = 24 * 3600
     """How long the answer to a POST with an Idempotency-Key is given again."""
+    audit_ttl_s: int = 400 * 24 * 3600
+    """How long it is known who did what in an account."""
 
 
 class Logging(Settings, frozen=True, kw_only=True):

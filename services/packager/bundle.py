@@ -32,19 +32,22 @@ _TEXTS = frozenset({"csv", "json", "md", "py", "svg", "txt"})
 _OLDEST = dt.datetime(1980, 1, 1, tzinfo=dt.UTC)
 """MS-DOS time, which every ZIP header holds, begins here."""
 
+_UNKNOWN = 2**62
+"""Bytes, for what is written as if it were too large for the plain format."""
+
 _NEWEST = dt.datetime(2038, 1, 1, tzinfo=dt.UTC)
 """The Unix time beside it is 32 bits wide."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One member: `size` in bytes, `sha256` hexadecimal where it is known beforehand.
+    """One member: `size` in bytes and `sha256` hexadecimal where they are known beforehand.
 
     `chunks` is asked for bytes only when the member's turn comes.
     """
 
     name: str
-    size: int
+    size: int | None
     mtime: dt.datetime
     chunks: AsyncIterator[bytes]
     sha256: str | None = None
@@ -88,18 +91,18 @@ def _bytes(entry: Entry, puller: _Puller, digests: dict[str, str]) -> Iterator[b
     for chunk in puller.each(entry.chunks):
         digest.update(chunk)
         size += len(chunk)
-        if size > entry.size:
+        if entry.size is not None and size > entry.size:
             break
         yield chunk
     found = digest.hexdigest()
-    if size != entry.size or found != (entry.sha256 or found):
+    if size != (size if entry.size is None else entry.size) or found != (entry.sha256 or found):
         raise StorageCorrupt(member=entry.name, expected=(entry.size, entry.sha256), found=(size, found))
     digests[entry.name] = found
 
 
-def _method(name: str, size: int) -> Method:
+def _method(name: str, size: int | None) -> Method:
     text = name.rpartition(".")[2].lower() in _TEXTS
-    return ZIP_AUTO(size, level=_TEXT_LEVEL if text else 0)
+    return ZIP_AUTO(_UNKNOWN if size is None else size, level=_TEXT_LEVEL if text else 0)
 
 
 def _check_name(name: str, taken: set[str]) -> None:

@@ -20,8 +20,9 @@ def is_whole(task: Any) -> bool:
 def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
     """`best_model.pkl`, every `{slug}.pkl`, the report's files, `plots/{slug}_{kind}.svg`.
 
-    `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`. Sizes and digests are
-    those recorded at training time: `zip_stream` compares them with what the store hands out.
+    `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`; of a run that has not ended,
+    what there is so far. Sizes and digests are those recorded at training time: `zip_stream` compares them
+    with what the store hands out.
     """
     user_id, task_id = task["user_id"], task["id"]
     packed = []
@@ -46,7 +47,7 @@ def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
         for name, row in [("best_model", top), *slugs.items()]:
             key = model_key(user_id, task_id, row["model_name"], row["attempt"])
             add(f"{name}.pkl", store.artifacts, key, row["size_bytes"], row["sha256"])
-    for name, stored in task["report"].items():
+    for name, stored in (task["report"] or {}).items():
         key = report_key(user_id, task_id, task["report_attempt"], name)
         add(name, store.artifacts, key, stored["size_bytes"], stored["sha256"])
     for row in done:

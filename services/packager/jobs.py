@@ -1,4 +1,5 @@
-"""The packager's three kinds of work: build a ZIP, save a model, purge what was deleted."""
+"""The packager's work on single things: build a ZIP, save a model, purge what was deleted. What it does with
+whole accounts is in `export` and `erase`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import structlog
 
 from services.packager.bundle import Entry, zip_stream
 from services.packager.contents import entries, is_whole
+from services.packager.erase import EraseJobs
+from services.packager.export import ExportJobs
 from shared.contracts import JobKind, TaskStatus
 from shared.db import bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
@@ -44,12 +47,16 @@ class PackagerJobs:
         self.db = resources.db
         self.store = resources.store
         self.bundle_life_s = retention.bundle_ttl_s + s3.signed_url_ttl_s
+        self.exports = ExportJobs(resources, self.bundle_life_s)
+        self.erasures = EraseJobs(resources)
 
     def handlers(self) -> dict[JobKind, Handler]:
         return {
             JobKind.BUNDLE: Handler(self.bundle, self.bundle_given_up),
             JobKind.SAVE: Handler(self.save, self.save_given_up),
             JobKind.PURGE: Handler(self.purge, self.purge_given_up),
+            JobKind.EXPORT: Handler(self.exports.export, self.exports.given_up),
+            JobKind.ERASE: Handler(self.erasures.erase, self.erasures.given_up),
         }
 
     @contextlib.asynccontextmanager

@@ -31,15 +31,24 @@ async def remove_orphans(db: Database, store: Store, older_than_s: float) -> int
         (store.bundles, orphans.known_bundles),
     ):
         removed += await _sweep(db, store, bucket, known, older_than_s)
+    removed += await _sweep(db, store, store.bundles, orphans.known_exports, older_than_s, _exported)
     return removed + await _sweep_models(db, store, older_than_s)
 
 
-async def _sweep(db: Database, store: Store, bucket: str, known: Known, older_than_s: float) -> int:
+async def _sweep(
+    db: Database,
+    store: Store,
+    bucket: str,
+    known: Known,
+    older_than_s: float,
+    subject_of: Callable[[str], uuid.UUID | None] | None = None,
+) -> int:
     """Keys are `{user_id}/{subject_id}/…`; what has another form is not ours and stays."""
+    subject_of = subject_of or _subject
     removed = 0
     batch: list[tuple[str, uuid.UUID]] = []
     async for key in _old_keys(store, bucket, older_than_s):
-        if (subject := _subject(key)) is not None:
+        if (subject := subject_of(key)) is not None:
             batch.append((key, subject))
         if len(batch) >= BATCH:
             removed += await _remove(db, store, bucket, known, batch)
@@ -82,6 +91,17 @@ async def _old_keys(store: Store, bucket: str, older_than_s: float) -> AsyncIter
     async for item in store.list(bucket, ""):
         if item.last_modified < limit:
             yield item.key
+
+
+def _exported(key: str) -> uuid.UUID | None:
+    """Whose export it is; None for what is none. Keys are `{user_id}/export/…`."""
+    owner, _, rest = key.partition("/")
+    if not rest.startswith("export/"):
+        return None
+    try:
+        return uuid.UUID(owner)
+    except ValueError:
+        return None
 
 
 def _subject(key: str) -> uuid.UUID | None:

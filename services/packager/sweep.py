@@ -1,5 +1,5 @@
-"""What the packager cleans beside its jobs: expired ZIPs, the trash past its time, answers kept for
-POSTs sent again, uploads cut short, and objects without a row."""
+"""What the packager cleans beside its jobs: expired ZIPs and exports, the trash past its time, answers kept
+for POSTs sent again, old rows of the audit trail, uploads cut short, and objects without a row."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.db import bundles, idempotency, models
+from shared.db import account, audit, bundles, idempotency, models
 from shared.resources import Resources
 from shared.settings import Retention
-from shared.storage import belongs_to, bundle_key
+from shared.storage import belongs_to, bundle_key, export_key
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,9 @@ class Sweep:
         self._next = now + EVERY_S
         await self.expire_bundles()
         await self.empty_trash()
+        await self.expire_exports()
         await self.forget_answers()
+        await self.forget_deeds()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S
             for bucket in (self.store.datasets, self.store.artifacts, self.store.bundles, self.store.models):
@@ -65,6 +67,26 @@ class Sweep:
         if gone:
             log.info("trash emptied", count=len(gone))
         return len(gone)
+
+    async def expire_exports(self) -> int:
+        """Exports of accounts, as ZIPs of runs."""
+        async with self.db.transaction() as c:
+            gone = await account.expired_exports(c)
+        for row in gone:
+            await self.store.delete(self.store.bundles, export_key(row["user_id"], row["attempt"]))
+        if gone:
+            log.info("exports expired", count=len(gone))
+        return len(gone)
+
+    async def forget_deeds(self) -> int:
+        """What the audit trail has kept for its time, a batch a transaction until none is left."""
+        count = 0
+        while True:
+            async with self.db.transaction() as c:
+                gone = await audit.delete_expired(c, older_than_s=self.retention.audit_ttl_s)
+            count += gone
+            if not gone:
+                return count
 
     async def forget_answers(self) -> int:
         """What was kept for POSTs sent again, past its time."""

@@ -116,9 +116,15 @@ async def restore_missing(c: Connection) -> list[Any]:
             SELECT 'bundle', task_id, user_id, attempt FROM trainyard.bundles WHERE status = 'building'
             UNION ALL
             SELECT 'save', id, user_id, 0 FROM public.trained_models WHERE status = 'saving'
+            UNION ALL
+            SELECT 'export', user_id, user_id, attempt FROM trainyard.exports WHERE status = 'building'
+            UNION ALL
+            SELECT 'erase', user_id, user_id, 0 FROM trainyard.erasures
         ) w
         WHERE NOT EXISTS (
             SELECT FROM trainyard.jobs j WHERE j.kind = w.kind AND j.subject_id = w.subject_id)
+          AND (w.kind = 'erase' OR NOT EXISTS (
+            SELECT FROM trainyard.erasures e WHERE e.user_id = w.user_id))
         ON CONFLICT (kind, subject_id) DO NOTHING
         RETURNING kind, subject_id
         """
@@ -151,8 +157,9 @@ async def claim(
     """Take the next piece of work of these kinds; work whose lease ran out is free again.
 
     Reports first, for they end a task. Then users take turns: whoever has least running, then whoever
-    was served longest ago; nobody runs more than `user_cap` at once. Within a user profiles go first,
-    then tasks in the order in which they were asked for.
+    was served longest ago; nobody runs more than `user_cap` at once, save that an account's deletion, which
+    stops the rest, waits for none of it. Within a user profiles go first, then tasks in the order in which
+    they were asked for.
     """
     row = await c.fetchrow(
         """
@@ -162,7 +169,8 @@ async def claim(
             SELECT j.id FROM trainyard.jobs j
             LEFT JOIN busy USING (user_id) LEFT JOIN trainyard.turns USING (user_id)
             WHERE j.kind = ANY($1) AND j.run_after <= now() AND j.tries < $4
-              AND (j.lease_until IS NULL OR j.lease_until < now()) AND coalesce(busy.running, 0) < $5
+              AND (j.lease_until IS NULL OR j.lease_until < now())
+              AND (coalesce(busy.running, 0) < $5 OR j.kind = 'erase')
             ORDER BY j.kind <> 'finish', coalesce(busy.running, 0), turns.last_claim NULLS FIRST,
                 j.kind <> 'profile', j.queued_at, j.created_at
             LIMIT 1 FOR UPDATE OF j SKIP LOCKED

@@ -13,7 +13,7 @@ from shared.db.pool import Connection, without_nulls
 
 _COLUMNS = """
     id, user_id, file_id, model_name, algorithm, task_type, metrics, file_path, file_size, description,
-    tags, status, created_at, updated_at, deleted, task_id, links_issued, sha256
+    tags, status, created_at, updated_at, deleted, task_id, links_issued, transfers, sha256
 """
 SORTS = {
     "created_at": "created_at DESC, id DESC",
@@ -24,6 +24,8 @@ SORTS = {
     "updated_at": "updated_at DESC, id DESC",
     "file_size": "file_size DESC NULLS LAST, id DESC",
     "links_issued": "links_issued DESC, id DESC",
+    "transfers": "transfers DESC, id DESC",
+    "downloads": "links_issued + transfers DESC, id DESC",
 }
 """What `?sort=` takes; the first is the default."""
 
@@ -169,6 +171,14 @@ async def count_link(c: Connection, user_id: uuid.UUID, model_id: uuid.UUID) -> 
     )
 
 
+async def count_transfer(c: Connection, user_id: uuid.UUID, model_id: uuid.UUID) -> None:
+    await c.execute(
+        "UPDATE public.trained_models SET transfers = transfers + 1 WHERE id = $1 AND user_id = $2",
+        model_id,
+        user_id,
+    )
+
+
 async def stats(c: Connection, user_id: uuid.UUID) -> ModelStats:
     """Over the user's models that are not in the trash."""
     row = await c.fetchrow(
@@ -177,6 +187,7 @@ async def stats(c: Connection, user_id: uuid.UUID) -> ModelStats:
         SELECT (SELECT count(*) FROM mine) AS count,
             (SELECT coalesce(sum(file_size) FILTER (WHERE status = 'ready'), 0)::bigint FROM mine) AS bytes,
             (SELECT coalesce(sum(links_issued), 0)::bigint FROM mine) AS links_issued,
+            (SELECT coalesce(sum(transfers), 0)::bigint FROM mine) AS transfers,
             (SELECT coalesce(jsonb_object_agg(task_type, n), '{{}}')
                 FROM (SELECT task_type, count(*) AS n FROM mine GROUP BY 1) g) AS by_task_type,
             (SELECT coalesce(jsonb_object_agg(algorithm, n), '{{}}')
@@ -184,8 +195,8 @@ async def stats(c: Connection, user_id: uuid.UUID) -> ModelStats:
         """,
         user_id,
     )
-    top = await page(c, user_id, limit=5, sort="links_issued")
-    return ModelStats(**dict(row), most_downloaded=[m for m in top if m.links_issued])
+    top = await page(c, user_id, limit=5, sort="downloads")
+    return ModelStats(**dict(row), most_downloaded=[m for m in top if m.links_issued or m.transfers])
 
 
 # --- what the packager does ---------------------------------------------------------------------

@@ -24,6 +24,12 @@ async def known_bundles(c: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUI
     return {row["task_id"] for row in rows}
 
 
+async def known_exports(c: Connection, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Users that have an export; earlier attempts' objects go when the next one is built."""
+    rows = await c.fetch("SELECT user_id FROM trainyard.exports WHERE user_id = ANY($1)", ids)
+    return {row["user_id"] for row in rows}
+
+
 async def known_paths(c: Connection, paths: Sequence[str]) -> set[str]:
     """Paths of saved models; one still being saved has its path only at the end, so it counts by age."""
     rows = await c.fetch("SELECT file_path FROM public.trained_models WHERE file_path = ANY($1)", paths)

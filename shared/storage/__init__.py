@@ -10,6 +10,8 @@ from shared.storage.keys import (
     bundle_key,
     content_disposition,
     dataset_key,
+    export_key,
+    export_prefix,
     model_key,
     plot_key,
     report_key,
@@ -17,6 +19,7 @@ from shared.storage.keys import (
     safe_name,
     saved_model_path,
     task_prefix,
+    user_prefix,
 )
 from shared.storage.opening import open_store
 from shared.storage.store import Head, Listed, Store
@@ -36,6 +39,8 @@ __all__ = [
     "content_disposition",
     "dataset_key",
     "downloads_mode",
+    "export_key",
+    "export_prefix",
     "model_key",
     "open_store",
     "patience",
@@ -45,4 +50,5 @@ __all__ = [
     "safe_name",
     "saved_model_path",
     "task_prefix",
+    "user_prefix",
 ]

@@ -53,6 +53,21 @@ def bundle_key(user_id: Id, task_id: Id, attempt: int) -> str:
     return f"{_id(user_id)}/{_id(task_id)}/{_attempt(attempt)}.zip"
 
 
+def export_key(user_id: Id, attempt: int) -> str:
+    """`{user_id}/export/{attempt}.zip` in the bundles bucket."""
+    return f"{export_prefix(user_id)}{_attempt(attempt)}.zip"
+
+
+def export_prefix(user_id: Id) -> str:
+    """Every export of an account, in the bundles bucket, starts with this."""
+    return f"{user_prefix(user_id)}export/"
+
+
+def user_prefix(user_id: Id) -> str:
+    """Everything of one user, in each of the four buckets, starts with this."""
+    return f"{_id(user_id)}/"
+
+
 def task_prefix(user_id: Id, task_id: Id) -> str:
     """Everything of one task, in the artifacts and in the bundles bucket, starts with this."""
     return f"{_id(user_id)}/{_id(task_id)}/"

@@ -311,17 +311,22 @@ class Store:
         await asyncio.gather(*(delete(key) for key in keys))
         return len(keys)
 
-    async def abort_stale_uploads(self, bucket: str, older_than_s: float) -> int:
-        """Drop multipart uploads begun longer ago than this, and say how many."""
+    async def abort_stale_uploads(self, bucket: str, older_than_s: float, *, prefix: str = "") -> int:
+        """Drop multipart uploads under `prefix` begun longer ago than this, and say how many."""
         oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=older_than_s)
         stale = []
-        pages = aiter(self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket))
+        pages = aiter(self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix))
         while True:
             async with store_call(bucket):
                 page = await anext(pages, None)
             if page is None:
                 break
-            stale += [upload for upload in page.get("Uploads", []) if upload["Initiated"] <= oldest]
+            # not every store looks at the prefix
+            stale += [
+                upload
+                for upload in page.get("Uploads", [])
+                if upload["Initiated"] <= oldest and upload["Key"].startswith(prefix)
+            ]
         for upload in stale:
             target = Target(bucket=bucket, key=upload["Key"], content_type="")
             await abort_upload(self._client, target, upload["UploadId"])

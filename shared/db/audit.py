@@ -1,0 +1,143 @@
+"""`trainyard.audit`: what was done in an account and who did it. Rows are only ever added.
+
+Never a URL or a token: who could read the trail could use them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from shared.contracts import AuditAction, AuditEntry, uuid7
+from shared.db.pool import Connection, claims, without_nulls
+
+_COLUMNS = "id, at, action, subject_kind, subject_id, actor, key_id, request_id, detail"
+
+ACTED_AS_EVERY = "1 hour"
+
+
+class Deed(Struct, frozen=True, kw_only=True):
+    """A row before it is written. `actor`: user | service | key | system; `detail` becomes JSON."""
+
+    user_id: uuid.UUID
+    action: AuditAction
+    subject_kind: str
+    subject_id: uuid.UUID | None
+    actor: str
+    key_id: uuid.UUID | None = None
+    request_id: str | None = None
+    detail: dict[str, Any] = {}
+
+
+async def insert(c: Connection, deed: Deed) -> None:
+    """In the transaction of what it tells of, as the user."""
+    await c.execute(
+        """
+        INSERT INTO trainyard.audit
+            (id, user_id, action, subject_kind, subject_id, actor, key_id, request_id, detail)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        """,
+        *_values(deed),
+    )
+
+
+async def insert_alone(c: Connection, deed: Deed) -> None:
+    """What changes no other row: one statement that carries its identity itself, and one round trip."""
+    await c.execute(
+        """
+        WITH me AS MATERIALIZED (SELECT set_config('request.jwt.claims', $10, true) AS set)
+        INSERT INTO trainyard.audit
+            (id, user_id, action, subject_kind, subject_id, actor, key_id, request_id, detail)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 FROM me WHERE me.set IS NOT NULL
+        """,
+        *_values(deed),
+        claims(deed.user_id),
+    )
+
+
+async def insert_acted_as(c: Connection, deed: Deed) -> None:
+    """Once an hour, however often and through however many processes somebody acts as a user."""
+    await c.execute(
+        f"""
+        INSERT INTO trainyard.audit
+            (id, user_id, action, subject_kind, subject_id, actor, key_id, request_id, detail)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE NOT EXISTS (
+            SELECT FROM trainyard.audit a
+            WHERE a.user_id = $2 AND a.action = $3 AND a.actor = $6
+              AND a.at > now() - interval '{ACTED_AS_EVERY}')
+        """,
+        *_values(deed),
+    )
+
+
+async def insert_by_worker(
+    c: Connection, user_id: uuid.UUID, action: AuditAction, detail: dict[str, Any]
+) -> None:
+    """What Trainyard did itself with an account."""
+    await c.execute(
+        """
+        INSERT INTO trainyard.audit (id, user_id, action, subject_kind, subject_id, actor, detail)
+        VALUES ($1, $2, $3, 'account', $2, 'system', $4)
+        """,
+        uuid7(),
+        user_id,
+        action,
+        detail,
+    )
+
+
+async def page(
+    c: Connection,
+    user_id: uuid.UUID,
+    *,
+    limit: int,
+    before: uuid.UUID | None = None,
+    action: AuditAction | None = None,
+) -> list[AuditEntry]:
+    """Newest first; `before` is the last id of the page before."""
+    rows = await c.fetch(
+        f"""
+        SELECT {_COLUMNS} FROM trainyard.audit
+        WHERE user_id = $1 AND ($3::uuid IS NULL OR id < $3) AND ($4::text IS NULL OR action = $4)
+        ORDER BY id DESC LIMIT $2
+        """,
+        user_id,
+        limit,
+        before,
+        action,
+    )
+    return [
+        msgspec.convert(without_nulls(row, "subject_id", "key_id", "request_id"), AuditEntry) for row in rows
+    ]
+
+
+async def delete_expired(c: Connection, *, older_than_s: float, limit: int = 1000) -> int:
+    """For the sweep, a batch at a time: how many went."""
+    rows = await c.fetch(
+        """
+        DELETE FROM trainyard.audit WHERE id IN (
+            SELECT id FROM trainyard.audit WHERE at < now() - make_interval(secs => $1)
+            ORDER BY at LIMIT $2)
+        RETURNING 1
+        """,
+        older_than_s,
+        limit,
+    )
+    return len(rows)
+
+
+def _values(deed: Deed) -> tuple[Any, ...]:
+    return (
+        uuid7(),
+        deed.user_id,
+        deed.action,
+        deed.subject_kind,
+        deed.subject_id,
+        deed.actor,
+        deed.key_id,
+        deed.request_id,
+        deed.detail,
+    )

@@ -46,6 +46,14 @@ _SEAL = """
             IF to_regclass('public.trained_models') IS NOT NULL THEN
                 EXECUTE 'REVOKE ALL ON public.trained_models FROM ' || grantee;
             END IF;
+            -- the one that 0001 makes; Supabase's is Supabase's, another application's that application's
+            IF EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('auth.users')
+                AND relowner = current_user::regrole AND ARRAY['created_at', 'email', 'id'] = ARRAY(
+                    SELECT attname::text FROM pg_attribute
+                    WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped ORDER BY attname))
+            THEN
+                EXECUTE 'REVOKE ALL ON auth.users FROM ' || grantee;
+            END IF;
         END LOOP;
     END $$
 """

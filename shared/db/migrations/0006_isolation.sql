@@ -60,8 +60,6 @@ CREATE POLICY own_subject ON trainyard.jobs AS RESTRICTIVE FOR INSERT TO trainya
         WHEN kind = 'convert' THEN EXISTS (
             SELECT FROM trainyard.candidates c
             WHERE c.id = subject_id AND c.user_id = jobs.user_id AND c.status = 'done')
-        WHEN kind = 'convert' THEN EXISTS (
-            SELECT FROM trainyard.candidates k WHERE k.id = subject_id AND k.user_id = jobs.user_id)
         WHEN kind = 'save' THEN EXISTS (
             SELECT FROM public.trained_models m WHERE m.id = subject_id AND m.user_id = jobs.user_id)
         WHEN kind = 'purge' THEN EXISTS (

@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.di import Provide
 
 from services.api import openapi, tokens
+from services.api.accounts import Accounts
 from services.api.auth import Authenticate
 from services.api.body import MOST_BYTES, JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
@@ -19,9 +20,20 @@ from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.places import Places
 from services.api.problems import HANDLERS
-from services.api.routes import api_keys, auth, downloads, files, models, results, status, system, train
+from services.api.routes import (
+    account,
+    api_keys,
+    auth,
+    downloads,
+    files,
+    models,
+    results,
+    status,
+    system,
+    train,
+)
 from services.api.views import Views
-from shared.queue import TASKS_CHANNEL, listen
+from shared.queue import TASKS_CHANNEL, USERS_CHANNEL, listen
 from shared.resources import open_resources
 
 
@@ -44,10 +56,12 @@ def create_app(settings: Settings) -> Litestar:
             application="trainyard-api",
         ) as resources:
             watches = Watches(resources.db)
+            accounts = Accounts(resources.db)
             app.state.context = Context(
                 settings=settings,
                 resources=resources,
                 tokens=tokens.Tokens(settings.auth),
+                accounts=accounts,
                 keys=ApiKeys(),
                 watches=watches,
                 places=Places(),
@@ -66,6 +80,7 @@ def create_app(settings: Settings) -> Litestar:
             system.router,
             auth.router(local_sign_in=settings.auth.auth_dev_login),
             api_keys.router,
+            account.router,
             files.router,
             train.router,
             status.router,

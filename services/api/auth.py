@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +16,6 @@ from structlog.contextvars import bind_contextvars
 from services.api.keys import MARK, STREAMED_S, KeyHolder
 from services.api.scopes import EVERYTHING, require_scope
 from services.api.tokens import SERVICE, Claims
-from shared.db import users
 from shared.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ PUBLIC = "public"
 """`opt={PUBLIC: True}`: a handler that asks nobody who they are."""
 KEY = "api_key"
 """The `role` in the Claims of an API key."""
-
-_SEEN_S = 600.0
-_SEEN = 100_000
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -58,9 +53,6 @@ class Authenticate(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = PUBLIC
 
-    def __init__(self) -> None:
-        self._seen: dict[uuid.UUID, float] = {}
-
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         context: Context = scope["litestar_app"].state.context
         claims, holder = await _shown(context, scope)
@@ -70,19 +62,8 @@ class Authenticate(ASGIMiddleware):
             bind_contextvars(key_id=str(identity.key_id))
         scope["user"], scope["auth"] = identity, claims
         require_scope(identity.scopes, str(scope.get("method")), scope["route_handler"].opt)
-        if holder is None:  # whoever has a key has a row
-            await self._ensure(context, identity)
+        await context.accounts.admit(identity)
         await next_app(scope, receive, send)
-
-    async def _ensure(self, context: Context, identity: Identity) -> None:
-        """A user seen for the first time (in ten minutes) gets its row, which everything refers to."""
-        if self._seen.get(identity.user_id, 0.0) > time.monotonic():
-            return
-        async with context.db.transaction(identity.user_id) as c:
-            await users.ensure(c, identity.email)
-        if len(self._seen) >= _SEEN:
-            self._seen.clear()
-        self._seen[identity.user_id] = time.monotonic() + _SEEN_S
 
 
 async def _shown(context: Context, scope: Scope) -> tuple[Claims, KeyHolder | None]:

@@ -14,6 +14,7 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 from msgspec import Struct
 
+from services.api.accounts import Accounts
 from services.api.auth import Identity
 from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
@@ -66,6 +67,7 @@ class Context(Struct, frozen=True, kw_only=True):
     settings: Settings
     resources: Resources
     tokens: Tokens
+    accounts: Accounts
     keys: ApiKeys
     watches: Watches
     places: Places

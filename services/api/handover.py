@@ -5,7 +5,9 @@ Every download of the API ends in `hand_over`, so that what is promised of one h
 
 from __future__ import annotations
 
+import asyncio
 import re
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Literal
@@ -18,11 +20,14 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from services.api import answers
+from services.api import audit as trail
 from services.api.answers import Answer, answer
+from services.api.auth import Identity
 from services.api.context import STORE_PATIENCE_S, Context
 from services.api.problems import unsatisfiable
-from shared.contracts import Link
-from shared.errors import ModelNotFound
+from shared.contracts import AuditAction, Link
+from shared.db import audit, models
+from shared.errors import ModelNotFound, TrainyardError
 from shared.storage import ObjectMissing, content_disposition, downloads_mode, patience
 
 log = structlog.get_logger(__name__)
@@ -35,8 +40,13 @@ _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
 class Download(Struct, frozen=True, kw_only=True):
-    """An object of the store under the name it is to have at home."""
+    """An object of the store under the name it is to have at home, and what the audit trail says of it:
+    `what` it is of which `subject_id` (a run's, a saved model's, a user's). `saved`: links and transfers are
+    counted on the saved model of that id."""
 
+    what: Literal["model", "leaderboard", "bundle", "export"]
+    subject_id: uuid.UUID
+    saved: bool = False
     bucket: str
     key: str
     filename: str
@@ -91,9 +101,9 @@ async def _hand_over(request: Request[Any, Any, Any], api: Context, file: Downlo
         # not by redirect: a link that is signed for GET is refused to HEAD by most stores
         return Response(b"", media_type=file.content_type, headers=_headers(file, file.size_bytes))
     if wants_json(request.headers.get("accept", "")):
-        return await _link(api, file)
+        return await _link(api, request.user, file)
     if await _mode(api) == "redirect":
-        url, _ = await _sign(api, file)
+        url, _ = await _sign(api, request.user, file)
         headers = {"Location": url, "Cache-Control": "no-store"}
         return Response(b"", status_code=307, media_type=file.content_type, headers=headers)
     return await _proxy(request, api, file)
@@ -112,7 +122,9 @@ async def _mode(api: Context) -> Literal["redirect", "proxy"]:
     return downloads_mode(settings, await api.store.probe())
 
 
-async def _sign(api: Context, file: Download) -> Any:
+async def _sign(api: Context, user: Identity, file: Download) -> Any:
+    """Written down first: no link leaves that the trail does not know of."""
+    await _record(api, user, file, "link_issued", ttl_s=api.settings.s3.signed_url_ttl_s)
     return await api.store.presign(
         file.bucket,
         file.key,
@@ -122,8 +134,8 @@ async def _sign(api: Context, file: Download) -> Any:
     )
 
 
-async def _link(api: Context, file: Download) -> Response[Link]:
-    url, expires_at = await _sign(api, file)
+async def _link(api: Context, user: Identity, file: Download) -> Response[Link]:
+    url, expires_at = await _sign(api, user, file)
     link = Link(
         url=url,
         filename=file.filename,
@@ -151,7 +163,7 @@ async def _proxy(request: Request[Any, Any, Any], api: Context, file: Download) 
         log.error("object of a row is missing", key=file.key, bucket=file.bucket)
         raise ModelNotFound from error
     return Stream(
-        _after(first, chunks),
+        _told(api, request.user, file, start, _after(first, chunks)),
         status_code=200 if part is None else 206,
         media_type=file.content_type,
         headers=headers,
@@ -200,3 +212,53 @@ async def _after(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGene
         yield first
         async for chunk in chunks:
             yield chunk
+
+
+async def _told(
+    api: Context, user: Identity, file: Download, start: int, chunks: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """`chunks`, and how much of them left, written down when that is known."""
+    sent = 0
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+                sent += len(chunk)
+    finally:
+        if sent:
+            # a task of its own: a client that hangs up cancels this one
+            telling = asyncio.create_task(_tell(api, user, file, sent, start + sent >= file.size_bytes))
+            _telling.add(telling)
+            telling.add_done_callback(_telling.discard)
+            await asyncio.shield(telling)
+
+
+_telling: set[asyncio.Task[None]] = set()
+
+
+async def _tell(api: Context, user: Identity, file: Download, sent: int, to_the_end: bool) -> None:
+    outcome = "downloaded" if to_the_end else "downloaded_in_part"
+    try:
+        await _record(api, user, file, outcome, bytes=sent)
+    except TrainyardError as error:
+        log.error("a transfer is not in the audit trail", bytes=sent, key=file.key, reason=error.detail)
+
+
+async def _record(api: Context, user: Identity, file: Download, outcome: str, **detail: int) -> None:
+    kind = "model" if file.saved else "account" if file.what == "export" else "run"
+    deed = trail.deed(
+        user,
+        AuditAction(f"{file.what}.{outcome}"),
+        file.subject_id,
+        subject_kind=kind,
+        filename=file.filename,
+        **detail,
+    )
+    count = {"link_issued": models.count_link, "downloaded": models.count_transfer}.get(outcome)
+    if not file.saved or count is None:
+        async with api.db.connection() as c:
+            await audit.insert_alone(c, deed)
+        return
+    async with api.db.transaction(user.user_id) as c:
+        await count(c, user.user_id, file.subject_id)
+        await audit.insert(c, deed)

@@ -114,6 +114,8 @@ def on_domain_error(request: Request[Any, Any, Any], error: TrainyardError) -> R
         log.error("request failed", exc_info=error, **error.context)
     elif problem.status == 503:
         log.warning("unavailable", error=error.slug, **error.context)
+    if isinstance(error, errors.AccountBeingDeleted) and (user := request.scope.get("user")) is not None:
+        request.app.state.context.accounts.forget(user.user_id)
     retry_after = error.context.get("retry_after_s")
     return respond(problem, {"Retry-After": str(retry_after)} if retry_after else None)
 

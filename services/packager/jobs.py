@@ -84,7 +84,7 @@ class PackagerJobs:
         if not is_whole(task):
             raise TrainyardError("the run has nothing to pack")
         packed = entries(self.store, task, rows)
-        total = sum(entry.size for entry in packed) or 1
+        total = sum(entry.size or 0 for entry in packed) or 1
         written = 0
         last_share = 0.0
 

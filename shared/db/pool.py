@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import msgspec
 
-from shared.errors import DatabaseUnavailable
+from shared.errors import AccountBeingDeleted, DatabaseUnavailable
 from shared.settings import Postgres, reveal
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -50,6 +50,25 @@ def answering() -> Iterator[None]:
         yield
     except AWAY as error:
         raise _unavailable(error) from error
+
+
+_ACCOUNT_GOES = "TY409"
+"""0004_account.sql, refuse_erased()"""
+
+
+def _gone(error: BaseException | None) -> AccountBeingDeleted | None:
+    """What was refused because the account is being deleted, or was while somebody still knew its user."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return None
+    if error.sqlstate == _ACCOUNT_GOES:
+        return AccountBeingDeleted(retry_after_s=10)
+    if isinstance(error, asyncpg.ForeignKeyViolationError) and _names_user(error):
+        return AccountBeingDeleted("This account was deleted a moment ago; try again", retry_after_s=1)
+    return None
+
+
+def _names_user(error: asyncpg.ForeignKeyViolationError) -> bool:
+    return str(error.constraint_name).endswith("_user_id_fkey")
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
@@ -105,6 +124,8 @@ class _Use:
                 raise _unavailable(failure) from failure
         if isinstance(error, AWAY):
             raise _unavailable(error) from error
+        if (gone := _gone(error)) is not None:
+            raise gone from error
 
 
 class Database:

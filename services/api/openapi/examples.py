@@ -230,6 +230,18 @@ _KEY = {
     "created_at": AT,
 }
 
+_DEED = {
+    "id": "0198c2f4-19c3-7a40-9d2b-1f0e3c5a7b92",
+    "at": AT,
+    "action": "model.link_issued",
+    "subject_kind": "model",
+    "subject_id": MODEL_ID,
+    "actor": "key",
+    "key_id": _KEY["id"],
+    "request_id": "5d0e1a52-2f0e-4c0a-9c5e-5e2f1c2f7a10",
+    "detail": {"filename": "Iris_for_the_shop.pkl", "ttl_s": 3600},
+}
+
 _EXAMPLES: dict[str, Examples] = {
     "File": {"iris": ("A table, once its profile is there", _FILE)},
     "FilePage": {"last": ("The last page", _page(_FILE))},
@@ -292,12 +304,55 @@ _EXAMPLES: dict[str, Examples] = {
                 "by_task_type": {"classification": 1},
                 "by_algorithm": {"Logistic Regression Classifier": 1},
                 "links_issued": 3,
+                "transfers": 2,
                 "most_downloaded": [_MODEL],
             },
         )
     },
     "NewApiKey": {"nightly": ("The one answer that has the key", _KEY | {"key": "ty_9fK2…"})},
     "ApiKeyPage": {"last": ("The last page", _page(_KEY))},
+    "Account": {
+        "ada": (
+            "A little of what it may hold",
+            {
+                "user_id": USER_ID,
+                "email": "ada@example.org",
+                "files": 1,
+                "runs": 1,
+                "models": 1,
+                "stored_bytes": 8185,
+                "limits": {
+                    "max_stored_bytes": 107374182400,
+                    "max_queued_tasks": 500,
+                    "max_upload_bytes": 5368709120,
+                },
+            },
+        )
+    },
+    "AuditEntryPage": {"last": ("The last page", _page(_DEED))},
+    "Export": {
+        "building": ("Being packed", {"status": BundleStatus.BUILDING, "progress": 0.4}),
+        "ready": (
+            "There to be downloaded",
+            {
+                "status": BundleStatus.READY,
+                "progress": 1,
+                "size_bytes": 812345,
+                "built_at": AT,
+                "expires_at": AT + dt.timedelta(hours=25),
+            },
+        ),
+    },
+    "Deletion": {
+        "deleting": (
+            "It has begun",
+            {
+                "status": "deleting",
+                "detail": "Everything in this account is being deleted. Until that is done its calls are"
+                " refused.",
+            },
+        )
+    },
     "DevLogin": {"ada": ("Anybody", {"email": "ada@example.org"})},
     "SignedIn": {
         "ada": (

@@ -13,6 +13,7 @@ from litestar.params import Body, PathParameter
 from msgspec.structs import asdict
 
 from services.api.answers import CACHE_CONTROL, REPLAYED, answer
+from services.api.audit import record
 from services.api.auth import Identity
 from services.api.context import Context, parse_id
 from services.api.idempotency import Once
@@ -21,7 +22,7 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_a_key
 from services.api.scopes import SCOPE
-from shared.contracts import ApiKey, ApiKeyRequest, NewApiKey, Scope, uuid7
+from shared.contracts import ApiKey, ApiKeyRequest, AuditAction, NewApiKey, Scope, uuid7
 from shared.db import api_keys
 from shared.errors import (
     ApiKeyNotFound,
@@ -88,6 +89,7 @@ async def make_key(
             scopes=scopes,
             expires_in_s=data.expires_in_s,
         )
+        await record(c, user, AuditAction.KEY_CREATED, key_id, name=data.name, scopes=scopes)
         shown = NewApiKey(**asdict(listed), key=made.text)
         answer = await once.answer(c, shown, {}, status=201, kept_content=listed)
     log.info("api key made", made_key_id=str(key_id), scopes=scopes)
@@ -123,6 +125,7 @@ async def revoke_key(
     async with api.db.transaction(user.user_id) as c:
         if not await api_keys.delete(c, user.user_id, parsed):
             raise ApiKeyNotFound
+        await record(c, user, AuditAction.KEY_REVOKED, parsed)
     api.keys.forget(parsed)
     log.info("api key revoked", revoked_key_id=str(parsed))
 

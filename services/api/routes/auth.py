@@ -15,10 +15,13 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from services.api.answers import CACHE_CONTROL, SET_COOKIE, answer
+from services.api.audit import deed
 from services.api.auth import COOKIE, PUBLIC, Identity
 from services.api.context import Context
 from services.api.problems import responses
 from services.api.tokens import Claims
+from shared.contracts import AuditAction
+from shared.db.audit import insert_alone
 from shared.errors import (
     ConfigurationError,
     Forbidden,
@@ -57,7 +60,9 @@ class SignedIn(Struct, kw_only=True):
     summary="Begin a browser session",
     responses=responses() | {204: answer(None, "The cookie is set", SET_COOKIE)},
 )
-async def begin_session(request: Request[Identity, Claims, Any]) -> Response[None]:
+async def begin_session(
+    request: Request[Identity, Claims, Any], api: NamedDependency[Context]
+) -> Response[None]:
     """Sets a cookie that carries the token of this request, honoured for GET only: for downloads and
     event streams, where a browser sends no header."""
     claims = request.auth
@@ -67,6 +72,8 @@ async def begin_session(request: Request[Identity, Claims, Any]) -> Response[Non
         raise Unauthenticated
     token = request.headers["authorization"].partition(" ")[2].strip()
     left = max(int(claims.expires_at.timestamp() - time.time()), 0)
+    async with api.db.connection() as c:
+        await insert_alone(c, deed(request.user, AuditAction.SESSION_BEGUN, None, expires_in_s=left))
     return Response(None, cookies=[_cookie(request, token, left)])
 
 

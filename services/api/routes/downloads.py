@@ -83,6 +83,8 @@ async def download_model(
     chosen = choose(rows, plan_of(task["plan"]), model_name)
     stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
     file = Download(
+        what="model",
+        subject_id=parsed,
         bucket=api.store.artifacts,
         key=model_key(user.user_id, parsed, chosen.slug, chosen.attempt),
         filename=f"{stem}_{parsed}.pkl",
@@ -115,6 +117,8 @@ async def download_leaderboard(
     if stored is None:  # it failed before there was anything to rank
         raise ModelNotFound
     file = Download(
+        what="leaderboard",
+        subject_id=parsed,
         bucket=api.store.artifacts,
         key=report_key(user.user_id, parsed, task["report_attempt"], LEADERBOARD),
         filename=f"leaderboard_{parsed}.csv",
@@ -163,6 +167,8 @@ async def download_all_models(
     if bundle["status"] == BundleStatus.BUILDING:
         return _not_yet(request, parsed, bundle)
     file = Download(
+        what="bundle",
+        subject_id=parsed,
         bucket=api.store.bundles,
         key=bundle_key(user.user_id, parsed, bundle["attempt"]),
         filename=f"all_models_{parsed}.zip",

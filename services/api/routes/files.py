@@ -15,6 +15,7 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 from msgspec import Struct
 
 from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
+from services.api.audit import record
 from services.api.auth import Identity
 from services.api.context import STORE_PATIENCE_S, Context, FileId, parse_id
 from services.api.idempotency import IdempotencyKey, KeptUpload, key_of, replayed
@@ -22,7 +23,7 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import bytes_left, full, room_for_bytes
 from services.api.upload import FRAME_BYTES, Upload, receive
-from shared.contracts import File, JobKind, Profile, uuid7
+from shared.contracts import AuditAction, File, JobKind, Profile, uuid7
 from shared.db import files, jobs
 from shared.errors import (
     Conflict,
@@ -143,6 +144,14 @@ async def _store(
                 sha256=stored.sha256,
             )
             job_id = await jobs.insert(c, JobKind.PROFILE, file_id, user_id)
+            await record(
+                c,
+                request.user,
+                AuditAction.FILE_UPLOADED,
+                file_id,
+                name=incoming.name,
+                size_bytes=stored.size_bytes,
+            )
             file = await files.get(c, user_id, file_id)
             fingerprint = _fingerprint(incoming.name, stored.size_bytes, stored.sha256)
             answer = await kept.answer(c, fingerprint, file, {"Location": f"/files/{file_id}"})
@@ -234,6 +243,7 @@ async def delete_file(
                 raise FileNotFound
             raise Conflict("A run that has not ended reads this file")
         job_id = await jobs.insert(c, JobKind.PURGE, parsed, user.user_id)
+        await record(c, user, AuditAction.FILE_DELETED, parsed)
     await hint(api.redis, [(JobKind.PURGE, job_id)])
 
 

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
+from services.api.audit import record
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import Context, ModelId, parse_id
@@ -19,7 +20,17 @@ from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_bytes
 from services.api.routes.downloads import GET_AND_HEAD, ended
-from shared.contracts import JobKind, Model, ModelPatch, ModelStats, ModelStatus, SaveRequest, TaskType, uuid7
+from shared.contracts import (
+    AuditAction,
+    JobKind,
+    Model,
+    ModelPatch,
+    ModelStats,
+    ModelStatus,
+    SaveRequest,
+    TaskType,
+    uuid7,
+)
 from shared.db import candidates, jobs, models
 from shared.errors import (
     Conflict,
@@ -91,6 +102,9 @@ async def save_model(
         if model is None:
             raise ModelNotFound
         job_id = await jobs.insert(c, JobKind.SAVE, model_id, user.user_id)
+        await record(
+            c, user, AuditAction.MODEL_SAVED, model_id, name=data.model_name, task_id=str(data.task_id)
+        )
         headers = {"Location": f"/models/{model_id}", "Retry-After": "1"}
         answer = await once.answer(c, model, headers)
     await hint(api.redis, [(JobKind.SAVE, job_id)])
@@ -176,8 +190,9 @@ async def change_model(
     """Only what the body names changes; `"description": null` takes the description away."""
     async with api.db.transaction(user.user_id) as c:
         model = await models.update(c, user.user_id, parse_id(model_id, ModelNotFound), data)
-    if model is None:
-        raise ModelNotFound
+        if model is None:
+            raise ModelNotFound
+        await record(c, user, AuditAction.MODEL_CHANGED, model.id, name=model.model_name)
     return model
 
 
@@ -188,8 +203,10 @@ async def delete_model(
     """It leaves the lists at once; its file goes after `TRASH_TTL_S` (30 days), until when it can be
     restored."""
     async with api.db.transaction(user.user_id) as c:
-        if not await models.mark_deleted(c, user.user_id, parse_id(model_id, ModelNotFound)):
+        parsed = parse_id(model_id, ModelNotFound)
+        if not await models.mark_deleted(c, user.user_id, parsed):
             raise ModelNotFound
+        await record(c, user, AuditAction.MODEL_DELETED, parsed)
 
 
 @post(
@@ -204,7 +221,11 @@ async def restore_model(
     """One that is not in the trash is answered as it is; 404 where it was purged."""
     parsed = parse_id(model_id, ModelNotFound)
     async with api.db.transaction(user.user_id) as c:
-        model = await models.restore(c, user.user_id, parsed) or await models.get(c, user.user_id, parsed)
+        model = await models.restore(c, user.user_id, parsed)
+        if model is not None:
+            await record(c, user, AuditAction.MODEL_RESTORED, parsed, name=model.model_name)
+        else:
+            model = await models.get(c, user.user_id, parsed)
     if model is None:
         raise ModelNotFound
     return model
@@ -223,15 +244,14 @@ async def download_saved_model(
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
 ) -> Response[Any]:
-    """The file `{safe_model_name}.pkl`; counted in `links_issued`."""
+    """The file `{safe_model_name}.pkl`. A link to it is counted in `links_issued`, a file whose last byte
+    left through the API in `transfers`."""
     parsed = parse_id(model_id, ModelNotFound)
     async with api.db.transaction(user.user_id) as c:
         model = await models.get(c, user.user_id, parsed)
         if model is None:
             raise ModelNotFound
         file = _file(api, user, model)
-        if request.method == "GET" and "range" not in request.headers:
-            await models.count_link(c, user.user_id, parsed)
     return await hand_over(request, api, file)
 
 
@@ -247,6 +267,9 @@ def _file(api: Context, user: Identity, model: Model) -> Download:
     if model.file_size is None or not isinstance(model.sha256, str):
         raise ModelNotFound
     return Download(
+        what="model",
+        subject_id=model.id,
+        saved=True,
         bucket=api.store.models,
         key=model.file_path,
         filename=f"{safe_name(model.model_name)}.pkl",

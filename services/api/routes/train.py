@@ -12,6 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
+from services.api.audit import record
 from services.api.auth import Identity
 from services.api.context import Context, TaskId, parse_id
 from services.api.idempotency import Once
@@ -22,6 +23,7 @@ from shared.check_request import check_request
 from shared.contracts import (
     MODELS,
     TERMINAL,
+    AuditAction,
     File,
     JobKind,
     ModelChoice,
@@ -98,6 +100,7 @@ async def train(
         ):
             raise FileNotFound
         job_id = await jobs.insert(c, JobKind.PLAN, task_id, user.user_id)
+        await record(c, user, AuditAction.RUN_STARTED, task_id, name=name, file_id=str(data.file_id))
         answer = await _accepted(c, user.user_id, task_id, once)
     await api.changed(task_id, (JobKind.PLAN, job_id))
     log.info("task queued", task_id=str(task_id))
@@ -185,6 +188,7 @@ async def cancel_task(
         if await tasks.request_cancel(c, user.user_id, parsed) is None:
             raise Conflict(f"The run has ended already: it is {seen['status']}")
         job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
+        await record(c, user, AuditAction.RUN_CANCELLED, parsed)
         answer = await _accepted(c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.FINISH, job_id))
     log.info("cancel requested", task_id=task_id)
@@ -224,6 +228,7 @@ async def resume_task(
         job_id = await jobs.insert_or_lock(c, JobKind.PLAN, parsed, user.user_id)
         if not await tasks.request_resume(c, user.user_id, parsed):
             raise Conflict("The run was changed by another request meanwhile")
+        await record(c, user, AuditAction.RUN_RESUMED, parsed)
         answer = await _accepted(c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.PLAN, job_id))
     log.info("resumed", task_id=task_id)
@@ -240,6 +245,7 @@ async def delete_task(
         if not await tasks.mark_deleted(c, user.user_id, parsed):
             raise TaskNotFound
         job_id = await jobs.insert(c, JobKind.PURGE, parsed, user.user_id)
+        await record(c, user, AuditAction.RUN_DELETED, parsed)
     await api.changed(parsed, (JobKind.PURGE, job_id))
 
 

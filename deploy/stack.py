@@ -23,6 +23,7 @@ PORTS_FILE = "ports.json"
 DRAIN_S = "3"
 """A person who pressed Ctrl-C waits this long for running fits; what is left goes on at the next start."""
 DATABASE_URLS = ("DATABASE_URL", "API_DATABASE_URL", "WORKER_DATABASE_URL")
+SIGNING = "ARTIFACT_HMAC_KEYS"
 S3_KEYS = ("S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY")
 
 
@@ -57,11 +58,13 @@ def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_
     }
     defaults = {
         "AUTH_JWT_SECRET": "" if environ.get("AUTH_JWKS_URL") else credentials.auth_jwt_secret,
+        SIGNING: credentials.artifact_hmac_keys,
         "AUTH_DEV_LOGIN": "true",
         "DRAIN_S": DRAIN_S,
         "TRAINER_CACHE_DIR": str(directory / "cache"),
     }
-    full = dict(environ) | {k: v for k, v in defaults.items() if not environ.get(k)} | variables
+    mine = {k: v for k, v in defaults.items() if not environ.get(k) and not environ.get(f"{k}_FILE")}
+    full = dict(environ) | mine | variables
     full |= {"HOST": HOST, "PORT": str(port_of["api"]), "METRICS_HOST": HOST}
     if not dev_login:
         full["AUTH_DEV_LOGIN"] = "false"
@@ -77,15 +80,17 @@ def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_
 
 
 def services(environ: dict[str, str], port_of: Mapping[str, int]) -> dict[str, Program]:
-    """Our own processes. The owner's database login stays with the migrations."""
+    """Our own processes. The owner's database login stays with the migrations, and the keys that sign
+    models with the workers."""
     drain_s = float(environ["DRAIN_S"])
     ours = {k: v for k, v in environ.items() if k != "DATABASE_URL"}
 
     def service(name: str, ready: Callable[[int], bool], **extra: str) -> Program:
+        known = ours if name != "api" else {k: v for k, v in ours.items() if not k.startswith(SIGNING)}
         return Program(
             name=name,
             command=[sys.executable, "-m", f"services.{name}"],
-            environ=ours | extra,
+            environ=known | extra,
             ready=ready,
             # Work in hand is taken over from Postgres, and children end with their trainer.
             orphan_signal=signal.SIGKILL,

@@ -82,6 +82,7 @@ class JobKind(enum.StrEnum):
     BUNDLE = "bundle"
     SAVE = "save"
     PURGE = "purge"
+    CONVERT = "convert"
     EXPORT = "export"
     ERASE = "erase"
 
@@ -423,13 +424,37 @@ class Bundle(Struct, kw_only=True):
 
 
 class Link(Struct, kw_only=True):
-    """What a file download answers to a client that asks for JSON."""
+    """What a file download answers to a client that asks for JSON. `types`, of a .skops: what
+    `skops.io.load` has to be told to trust."""
 
     url: str
     filename: str
     size_bytes: int
     sha256: str
     expires_at: dt.datetime
+    types: list[str] | UnsetType = UNSET
+
+
+NOT_SCIKIT_LEARN: dict[str, str] = {"xgboost": "XGBoost", "lightgbm": "LightGBM"}
+"""Slugs of models that are another library's, which no .skops is made of."""
+
+
+class ConversionStatus(enum.StrEnum):
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Conversion(Struct, kw_only=True):
+    """A model as .skops. `types`: what `skops.io.load` has to be told to trust; `requires`: what has to be
+    installed to open it."""
+
+    status: ConversionStatus
+    types: list[str] | UnsetType = UNSET
+    requires: list[str] | UnsetType = UNSET
+    size_bytes: int | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
 
 
 Tag = Annotated[str, Meta(min_length=1, max_length=40)]

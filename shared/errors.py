@@ -185,6 +185,30 @@ class ExportFailed(TrainyardError):
     slug = "export-failed"
 
 
+class ConversionNotFound(NotFound):
+    """This model was not asked for in this format"""
+
+    slug = "conversion-not-found"
+
+
+class NotConvertible(TrainyardError):
+    """The model cannot be had in this format"""
+
+    slug = "not-convertible"
+
+
+class ConversionFailed(TrainyardError):
+    """The model could not be converted; asking for it again tries again"""
+
+    slug = "conversion-failed"
+
+
+class ArtifactRefused(TrainyardError):
+    """The model is not the one that was trained: its signature does not fit"""
+
+    slug = "artifact-refused"
+
+
 class SignInUnavailable(TrainyardError):
     """The keys that tokens are checked with cannot be fetched; try again shortly"""
 

@@ -139,6 +139,11 @@ class Worker(Settings, frozen=True, kw_only=True):
     """How much of one user's work runs at once, over the whole fleet."""
 
 
+class Signing(Settings, frozen=True, kw_only=True):
+    artifact_hmac_keys: Secret = Secret("")
+    """`id:base64`, comma-separated: the first signs what is trained, all of them verify (shared/signing.py)."""
+
+
 class Trainer(Settings, frozen=True, kw_only=True):
     trainer_slots: int = 0
     """Fits at a time; 0: one a core."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 from pathlib import Path
@@ -16,6 +17,10 @@ def _random() -> str:
     return secrets.token_urlsafe(32)
 
 
+def _random_ring() -> str:
+    return f"k1:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+
+
 class Credentials(Struct, kw_only=True, frozen=True):
     """A field that a file of an earlier version lacks is made anew."""
 
@@ -26,6 +31,7 @@ class Credentials(Struct, kw_only=True, frozen=True):
     s3_access_key_id: str = msgspec.field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = msgspec.field(default_factory=_random)
     auth_jwt_secret: str = msgspec.field(default_factory=_random)
+    artifact_hmac_keys: str = msgspec.field(default_factory=_random_ring)
 
     def __repr__(self) -> str:  # never in a log or a traceback
         return "Credentials(…)"

@@ -14,7 +14,19 @@ from shared.logging import configure
 from shared.metrics import serve
 from shared.queue import PACKAGER_QUEUE
 from shared.resources import open_resources
-from shared.settings import S3, Logging, Postgres, Redis, Retention, Worker, load, require, secrets_of
+from shared.settings import (
+    S3,
+    Logging,
+    Postgres,
+    Redis,
+    Retention,
+    Signing,
+    Worker,
+    load,
+    require,
+    secrets_of,
+)
+from shared.signing import KeyRing
 from shared.worker import Slots, run_worker, stop_on_signals
 
 LANES = 4
@@ -26,6 +38,7 @@ async def main() -> None:
     stop = stop_on_signals()
     postgres, s3 = load(Postgres, os.environ), load(S3, os.environ)
     worker, retention = load(Worker, os.environ), load(Retention, os.environ)
+    keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
     async with open_resources(
         postgres.worker_database_url,
@@ -35,7 +48,7 @@ async def main() -> None:
         application="trainyard-packager",
         patient=True,
     ) as resources:
-        slots = Slots(resources, worker, PackagerJobs(resources, s3, retention).handlers(), lanes=LANES)
+        slots = Slots(resources, worker, PackagerJobs(resources, s3, retention, keys).handlers(), lanes=LANES)
         async with serve(worker.metrics_host, worker.metrics_port, ready=slots.ready):
             await run_worker(slots, stop, queue=PACKAGER_QUEUE, also=Sweep(resources, retention))
 

@@ -16,10 +16,11 @@ from shared.contracts import JobKind, TaskStatus
 from shared.db import bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
-from shared.errors import LeaseLost, TrainyardError
+from shared.errors import ArtifactRefused, LeaseLost, TrainyardError
 from shared.metrics import BUNDLE_BYTES
 from shared.resources import Resources
 from shared.settings import S3, Retention
+from shared.signing import KeyRing
 from shared.storage import bundle_key, dataset_key, model_key, safe_name, saved_model_path, task_prefix
 from shared.worker import Handler
 
@@ -43,7 +44,8 @@ class RunGoesOn(TrainyardError):
 class PackagerJobs:
     """Handlers over what the process has open."""
 
-    def __init__(self, resources: Resources, s3: S3, retention: Retention) -> None:
+    def __init__(self, resources: Resources, s3: S3, retention: Retention, keys: KeyRing) -> None:
+        self.keys = keys
         self.db = resources.db
         self.store = resources.store
         self.bundle_life_s = retention.bundle_ttl_s + s3.signed_url_ttl_s
@@ -141,6 +143,9 @@ class PackagerJobs:
                 return
         if model["artifact_sha256"] is None:
             raise ArtifactGone
+        artifact, signature = models.artifact(model)
+        self.keys.verify(artifact, signature)
+        assert signature is not None, "verified"
         # the path comes from the row's own time: an attempt that follows a dead one writes the same object
         path = saved_model_path(job.user_id, model["model_name"], model["created_at"])
         stored = await self.store.copy(
@@ -156,11 +161,18 @@ class PackagerJobs:
         )
         async with self._result(job) as c:
             await models.ready(
-                c, model["id"], file_path=path, file_size=stored.size_bytes, sha256=stored.sha256
+                c,
+                model["id"],
+                file_path=path,
+                file_size=stored.size_bytes,
+                sha256=stored.sha256,
+                signature=signature,
             )
         log.info("model saved", size_bytes=stored.size_bytes)
 
     async def save_given_up(self, job: Job, error: TrainyardError) -> None:
+        if isinstance(error, ArtifactRefused):
+            log.error("artifact refused", model_id=str(job.subject_id), reason=error.detail)
         async with self._result(job) as c:
             await models.failed(c, job.subject_id, job.user_id, error.detail)
 

@@ -23,7 +23,20 @@ from shared.logging import configure
 from shared.metrics import serve
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
-from shared.settings import S3, Logging, Postgres, Redis, Tables, Trainer, Worker, load, require, secrets_of
+from shared.settings import (
+    S3,
+    Logging,
+    Postgres,
+    Redis,
+    Signing,
+    Tables,
+    Trainer,
+    Worker,
+    load,
+    require,
+    secrets_of,
+)
+from shared.signing import KeyRing
 from shared.worker import Slots, run_worker, stop_on_signals
 
 LIGHT_LANES = 2
@@ -43,6 +56,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
     stop = stop_on_signals()
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
     worker = load(Worker, os.environ)
+    keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
     slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
     memory = trainer.trainer_memory_bytes or guard_bytes(slots)
@@ -68,6 +82,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
                 slots=slots,
                 threads=trainer.trainer_threads,
                 memory=memory,
+                keys=keys,
                 tables=load(Tables, os.environ),
             )
             work = Slots(

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from services.trainer import candidates, evaluate, explain, prepare, split, table
+from services.trainer import candidates, evaluate, explain, loading, prepare, split, table
 from services.trainer.budget import Clock, affordable_rows
 from services.trainer.outcome import MODEL_FILE, FitOutcome, Progress
 from shared.contracts import METRICS, Notice, Plan, PlotData, TaskType
@@ -132,7 +132,7 @@ def _run(
     joblib.dump(final, path, compress=COMPRESSION)
     settings = repr(final.named_steps["model"])
     del final
-    example = explain.example(joblib.load(path), rows.features, rows.test)
+    example = explain.example(loading.reopened(path), rows.features, rows.test)
 
     progress(0.95, "Measuring what the model relies on")
     importance = explain.permutation(

@@ -13,7 +13,7 @@ import pandas as pd
 from msgspec import UNSET, Struct
 from threadpoolctl import threadpool_limits
 
-from services.trainer import evaluate_series, plots, series, table
+from services.trainer import evaluate_series, loading, plots, series, table
 from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.candidates.time_series import Forecaster
@@ -139,7 +139,7 @@ def _run(candidate: Candidate, clock: Clock, scratch: Path, progress: Progress) 
     name, fallbacks = time_series.output(final), time_series.replaced(final)
     settings = time_series.settings(final)
     del final
-    reloaded = joblib.load(path)
+    reloaded = loading.reopened(path)
     progress(0.95, "Forecasting")
     future = _forecast(candidate, reloaded, beyond=0 if refitted else horizon)
     example = _example(candidate, reloaded)

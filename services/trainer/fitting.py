@@ -17,6 +17,7 @@ from shared.db import candidates, files, jobs, tasks
 from shared.db.jobs import Job
 from shared.errors import CannotTrain, LeaseLost, TrainyardError
 from shared.metrics import CANDIDATES
+from shared.signing import Artifact
 from shared.storage import model_key, plot_key
 
 WORTHWHILE_S = 0.5
@@ -110,6 +111,10 @@ class FitJobs:
             content_type="application/octet-stream",
             filename=f"{slug}_{task_id}.pkl",
         )
+        # its SHA-256 is that of the bytes that were sent, not of what the store says it has
+        signature = bench.keys.sign(
+            Artifact(sha256=stored.sha256, user_id=user_id, task_id=task_id, slug=slug, attempt=job.attempt)
+        )
         for plot in outcome.plots:
             drawn = await patience(
                 store.put_bytes,
@@ -133,6 +138,7 @@ class FitJobs:
                 predict_ms_per_row=outcome.predict_ms_per_row,
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
+                signature=signature,
                 outcome=msgspec.to_builtins(outcome),
             )
             if not recorded:

@@ -14,6 +14,7 @@ import structlog
 from msgspec import UNSET
 
 from services.trainer import finish
+from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
 from services.trainer.workbench import Stopped, Workbench
 from shared.contracts import MODELS, Fault, JobKind, Plan, Problem, Profile, Stage, TrainRequest
@@ -41,6 +42,7 @@ class TrainerJobs:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.fits = FitJobs(bench)
+        self.conversions = ConvertJobs(bench)
 
     def handlers(self) -> dict[JobKind, Handler]:
         return {
@@ -48,6 +50,8 @@ class TrainerJobs:
             JobKind.PLAN: Handler(self.plan, self.task_given_up, heavy=True),
             JobKind.FIT: Handler(self.fits.fit, self.fits.given_up, heavy=True),
             JobKind.FINISH: Handler(self.finish, self.task_given_up),
+            # light: whoever wants the file is waiting, and it takes seconds
+            JobKind.CONVERT: Handler(self.conversions.convert, self.conversions.given_up),
         }
 
     # --- profile --------------------------------------------------------------------------------

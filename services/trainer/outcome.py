@@ -15,6 +15,9 @@ from shared.contracts import ForecastPoint, Notice, PlotData
 MODEL_FILE = "model.pkl"
 """The pickle in the scratch folder, written with `joblib.dump`."""
 
+SKOPS_FILE = "model.skops"
+"""The same model in the scratch folder of a conversion."""
+
 Progress = Callable[[float, str], None]
 """Called with the share done (0..1) and a short message a user understands."""
 
@@ -36,6 +39,14 @@ class Example(Struct, kw_only=True):
 
     rows: list[dict[str, Any]]
     predictions: list[Any]
+
+
+class Converted(Struct):
+    """Of `SKOPS_FILE`. `types`: what `skops.io.load(path, trusted=types)` needs; `requires`: the skops that
+    wrote it, as an exact requirement."""
+
+    types: list[str]
+    requires: list[str]
 
 
 class FitOutcome(Struct, kw_only=True):

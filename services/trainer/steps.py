@@ -10,11 +10,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from services.trainer.outcome import FitOutcome, Progress
+from services.trainer.outcome import Converted, Example, FitOutcome, Progress
 from services.trainer.table_limits import TableLimits
 from shared.contracts import Plan, Profile, TaskType, TrainRequest
 
-STEPS = {name: f"services.trainer.steps:{name}" for name in ("decode", "profile", "plan", "fit")}
+STEPS = {name: f"services.trainer.steps:{name}" for name in ("decode", "profile", "plan", "fit", "convert")}
 
 
 class Decoded(Struct):
@@ -58,3 +58,10 @@ def fit(
     else:
         from services.trainer.fit import fit as fit_candidate
     return fit_candidate(Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress)
+
+
+def convert(*, source: Path, sha256: str, example: Example, scratch: Path, progress: Progress) -> Converted:
+    """One pickle, whose signature is a trainer's; left as `model.skops` in the scratch folder."""
+    from services.trainer.convert import convert as convert_model
+
+    return convert_model(source, sha256, example, scratch)

@@ -23,6 +23,7 @@ from shared.errors import LeaseLost, StorageUnavailable, TrainyardError
 from shared.queue import announce, hint
 from shared.resources import Resources
 from shared.settings import Tables
+from shared.signing import KeyRing
 from shared.worker import backoff_s, end
 
 log = structlog.get_logger(__name__)
@@ -89,6 +90,7 @@ class Workbench:
         slots: int,
         threads: int,
         memory: int,
+        keys: KeyRing,
         tables: Tables | None = None,
     ) -> None:
         self.db = resources.db
@@ -100,6 +102,7 @@ class Workbench:
         self.slots = slots
         self.threads = threads
         self.memory = memory
+        self.keys = keys
         tables = tables or Tables()
         self.limits = table_limits(tables, cache.folder)
         self.profile_s = tables.profile_s

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.contracts import CandidateStatus, LeaderboardRow, ModelChoice, uuid7
 from shared.db.pool import Connection
+from shared.signing import Artifact, Signature
 
 
 def leaderboard_row(row: Mapping[str, Any]) -> LeaderboardRow:
@@ -26,6 +27,21 @@ def leaderboard_row(row: Mapping[str, Any]) -> LeaderboardRow:
         status=CandidateStatus(row["status"]),
         reason=row.get("reason"),
     )
+
+
+def artifact(row: Mapping[str, Any]) -> tuple[Artifact, Signature | None]:
+    """What is signed of a row with `sha256, user_id, task_id, model_name, attempt`, and by whom according to
+    its `hmac` and `hmac_key_id`; None for a row from before there were signatures."""
+    signed = Artifact(
+        sha256=row["sha256"],
+        user_id=row["user_id"],
+        task_id=row["task_id"],
+        slug=row["model_name"],
+        attempt=row["attempt"],
+    )
+    if row["hmac"] is None:
+        return signed, None
+    return signed, Signature(key_id=row["hmac_key_id"], mac=row["hmac"])
 
 
 async def insert_all(
@@ -107,6 +123,7 @@ async def done(
     predict_ms_per_row: float,
     size_bytes: int,
     sha256: str,
+    signature: Signature,
     outcome: Any,
 ) -> bool:
     """running → done, with the artifact that this attempt stored; False where it is another's by now.
@@ -116,8 +133,8 @@ async def done(
         """
         UPDATE trainyard.candidates
         SET status = 'done', progress = 1, cv_mean = $3, cv_std = $4, metrics = $5, fit_seconds = $6,
-            predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, reason = NULL,
-            finished_at = now()
+            predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, hmac = $11,
+            hmac_key_id = $12, reason = NULL, finished_at = now()
         WHERE id = $1 AND attempt = $2 AND status IN ('running', 'queued') RETURNING id
         """,
         candidate_id,
@@ -130,6 +147,8 @@ async def done(
         size_bytes,
         sha256,
         outcome,
+        signature.mac,
+        signature.key_id,
     )
     return row is not None
 

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from shared.contracts import Model, ModelPatch, ModelStats, ModelStatus, TaskType
 from shared.db.pool import Connection, without_nulls
+from shared.signing import Artifact, Signature
 
 _COLUMNS = """
     id, user_id, file_id, model_name, algorithm, task_type, metrics, file_path, file_size, description,
@@ -208,7 +209,7 @@ async def for_work(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID) -> An
         """
         SELECT m.id, m.user_id, m.task_id, m.model_name, m.status, m.file_path, m.deleted, m.deleted_at,
             m.candidate_slug, m.candidate_attempt, m.created_at, c.sha256 AS artifact_sha256,
-            c.size_bytes AS artifact_size
+            c.size_bytes AS artifact_size, c.hmac, c.hmac_key_id
         FROM public.trained_models m LEFT JOIN trainyard.candidates c
             ON c.task_id = m.task_id AND c.user_id = m.user_id AND c.model_name = m.candidate_slug
             AND c.attempt = m.candidate_attempt AND c.status = 'done'
@@ -219,12 +220,35 @@ async def for_work(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID) -> An
     )
 
 
-async def ready(c: Connection, model_id: uuid.UUID, *, file_path: str, file_size: int, sha256: str) -> None:
+def artifact(row: Any) -> tuple[Artifact, Signature | None]:
+    """What is signed of a row of `for_work`, and its candidate's signature. The saved copy keeps both."""
+    signed = Artifact(
+        sha256=row["artifact_sha256"],
+        user_id=row["user_id"],
+        task_id=row["task_id"],
+        slug=row["candidate_slug"],
+        attempt=row["candidate_attempt"],
+    )
+    if row["hmac"] is None:
+        return signed, None
+    return signed, Signature(key_id=row["hmac_key_id"], mac=row["hmac"])
+
+
+async def ready(
+    c: Connection,
+    model_id: uuid.UUID,
+    *,
+    file_path: str,
+    file_size: int,
+    sha256: str,
+    signature: Signature,
+) -> None:
     """saving → ready."""
     await c.execute(
         """
         UPDATE public.trained_models
-        SET status = $5, file_path = $2, file_size = $3, sha256 = $4, error = NULL, updated_at = now()
+        SET status = $5, file_path = $2, file_size = $3, sha256 = $4, hmac = $6, hmac_key_id = $7,
+            error = NULL, updated_at = now()
         WHERE id = $1 AND status = 'saving'
         """,
         model_id,
@@ -232,6 +256,8 @@ async def ready(c: Connection, model_id: uuid.UUID, *, file_path: str, file_size
         file_size,
         sha256,
         ModelStatus.READY,
+        signature.mac,
+        signature.key_id,
     )
 
 

@@ -18,6 +18,7 @@ from shared.storage.keys import (
     safe_filename,
     safe_name,
     saved_model_path,
+    skops_key,
     task_prefix,
     user_prefix,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "safe_filename",
     "safe_name",
     "saved_model_path",
+    "skops_key",
     "task_prefix",
     "user_prefix",
 ]

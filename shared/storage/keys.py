@@ -36,6 +36,14 @@ def model_key(user_id: Id, task_id: Id, slug: str, attempt: int) -> str:
     return f"{_candidate(user_id, task_id, slug, attempt)}/model.pkl"
 
 
+def skops_key(user_id: Id, task_id: Id, slug: str, attempt: int, conversion: int) -> str:
+    """`{user_id}/{task_id}/{slug}/{attempt}/{conversion}/model.skops` in the artifacts bucket.
+
+    `conversion` is the attempt of the conversion: two that overlap never write the same object.
+    """
+    return f"{_candidate(user_id, task_id, slug, attempt)}/{_attempt(conversion)}/model.skops"
+
+
 def plot_key(user_id: Id, task_id: Id, slug: str, attempt: int, kind: str) -> str:
     """`{user_id}/{task_id}/{slug}/{attempt}/{kind}.svg` in the artifacts bucket."""
     return f"{_candidate(user_id, task_id, slug, attempt)}/{_slug(kind)}.svg"

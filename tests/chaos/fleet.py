@@ -196,6 +196,7 @@ def fleet(directory: Path) -> Iterator[Fleet]:
             "PORT": str(port_of["api"]),
             "AUTH_DEV_LOGIN": "true",
             "AUTH_JWT_SECRET": credentials.auth_jwt_secret,
+            "ARTIFACT_HMAC_KEYS": credentials.artifact_hmac_keys,
             "LEASE_S": str(LEASE_S),
             "DRAIN_S": str(DRAIN_S),
             "TRAINER_SLOTS": str(SLOTS),

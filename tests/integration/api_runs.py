@@ -14,6 +14,7 @@ from shared.db import candidates, tasks
 from shared.db.pool import Database
 from shared.storage import model_key, plot_key, report_key
 from tests.integration.api_client import Api, upload
+from tests.integration.signatures import signed
 
 PLAN = Plan(
     task_type=TaskType.CLASSIFICATION,
@@ -103,6 +104,7 @@ async def fitted(api: Api, db: Database, user: uuid.UUID, task_id: uuid.UUID) ->
                 predict_ms_per_row=0.1,
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
+                signature=signed(user, task_id, slug, stored.sha256),
                 outcome=outcome(slug),
             )
 

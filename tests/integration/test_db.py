@@ -26,6 +26,7 @@ from shared.db.pool import Database
 from shared.errors import ConfigurationError, DatabaseUnavailable
 from shared.settings import Postgres, load
 from tests.integration.conftest import new_user
+from tests.integration.signatures import signed
 
 PLAN = Plan(
     task_type=TaskType.CLASSIFICATION,
@@ -101,7 +102,8 @@ async def finish_candidate(db: Database, candidate: uuid.UUID, user: uuid.UUID, 
             fit_seconds=0.5,
             predict_ms_per_row=0.01,
             size_bytes=1234,
-            sha256="cd",
+            sha256="cd" * 32,
+            signature=signed(user, uuid7(), "of_no_run", "cd" * 32),
             outcome={"plots": []},
         )
 
@@ -387,8 +389,15 @@ async def test_saved_models_are_listed_patched_trashed_and_restored(
     saved = await save("logistic_regression")
     assert (saved.status, saved.file_path, saved.metrics["accuracy"]) == ("saving", None, 0.9)
     async with worker_db.transaction() as c:
-        assert (await models.for_work(c, model_id, user_id))["artifact_sha256"] == "cd"
-        await models.ready(c, model_id, file_path=f"{user_id}/p.pkl", file_size=1234, sha256="cd")
+        assert (await models.for_work(c, model_id, user_id))["artifact_sha256"] == "cd" * 32
+        await models.ready(
+            c,
+            model_id,
+            file_path=f"{user_id}/p.pkl",
+            file_size=1234,
+            sha256="cd" * 32,
+            signature=signed(user_id, task_id, "of_no_run", "cd" * 32),
+        )
     async with api_db.transaction(user_id) as c:
         assert [m.id for m in await models.page(c, user_id, limit=5, q="100%")] == [model_id]
         assert await models.page(c, user_id, limit=5, q="1%n") == []

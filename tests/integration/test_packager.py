@@ -31,6 +31,7 @@ from shared.storage import (
     saved_model_path,
     task_prefix,
 )
+from tests.integration.signatures import KEYS, signed
 from tests.integration.test_db import add_file, add_task, plan_task
 
 PICKLES = {"logistic_regression": b"lr" * 500, "random_forest": b"rf" * 70_000}
@@ -52,7 +53,7 @@ async def resources(env: dict[str, str]) -> AsyncIterator[Resources]:
 
 @pytest.fixture
 def packager(resources: Resources, env: dict[str, str]) -> PackagerJobs:
-    return PackagerJobs(resources, load(S3, env), Retention())
+    return PackagerJobs(resources, load(S3, env), Retention(), KEYS)
 
 
 async def finished_run(
@@ -88,6 +89,7 @@ async def finished_run(
                 predict_ms_per_row=0.1,
                 size_bytes=put.size_bytes,
                 sha256=put.sha256,
+                signature=signed(user, task_id, slug, put.sha256),
                 outcome={"plots": [plot | {"size_bytes": svg.size_bytes, "sha256": svg.sha256}]},
             )
     report = {}

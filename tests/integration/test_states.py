@@ -15,6 +15,7 @@ TABLES = {
     "tasks": "trainyard.tasks",
     "candidates": "trainyard.candidates",
     "bundles": "trainyard.bundles",
+    "conversions": "trainyard.conversions",
     "exports": "trainyard.exports",
     "trained_models": "public.trained_models",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from deploy import env
 from shared import settings
+from shared.signing import MIN_KEY_BYTES, KeyRing
 
 ONLY_HERE = {"POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "REDIS_PASSWORD"}
 """Parts of the addresses below them."""
@@ -62,7 +64,10 @@ def test_every_secret_is_random(tmp_path: Path, capsys: pytest.CaptureFixture[st
     target = tmp_path / ".env"
     assert env.main(target) == 0
     written = {name: value for _, name, value in ASSIGNMENT.findall(target.read_text())}
-    secrets = [written[name] for name, (_, value) in example().items() if value == "change-me"]
+    ring, _, key = written["ARTIFACT_HMAC_KEYS"].partition(":")
+    assert ring == "k1"
+    assert len(base64.b64decode(key)) >= MIN_KEY_BYTES
+    secrets = [written[name] for name, (_, value) in example().items() if value == "change-me"] + [key]
     assert len(secrets) >= 7
     assert len(set(secrets)) == len(secrets)
     assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in secrets)
@@ -72,7 +77,24 @@ def test_every_secret_is_random(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_an_env_that_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / ".env"
-    target.write_text("MINE=1\n")
+    target.write_text("MINE=1\nARTIFACT_HMAC_KEYS_FILE=/run/keys\n")
     assert env.main(target) == 1
-    assert target.read_text() == "MINE=1\n"
+    assert target.read_text() == "MINE=1\nARTIFACT_HMAC_KEYS_FILE=/run/keys\n"
     assert "stays as it is" in capsys.readouterr().out
+
+
+def test_an_env_of_an_earlier_version_gets_the_keys_that_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / ".env"
+    target.write_text("MINE=1\n# ARTIFACT_HMAC_KEYS=")
+    assert env.main(target) == 0
+    before, added = target.read_text().rsplit("\n", 2)[0], target.read_text().splitlines()[-1]
+    assert before == "MINE=1\n# ARTIFACT_HMAC_KEYS="
+    name, _, keys = added.partition("=")
+    assert name == "ARTIFACT_HMAC_KEYS"
+    KeyRing.parse(keys)
+    said = capsys.readouterr().out
+    assert "ARTIFACT_HMAC_KEYS" in said
+    assert keys not in said
+    assert env.main(target) == 1

@@ -4,11 +4,14 @@ import socket
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy import ports
+from deploy.embedded import load_credentials
 from deploy.processes import ProgramFailed
 from deploy.stack import answers_ok, build, choose_ports, make_directory, parts_are_ok
+from shared.signing import KeyRing
 
 OWNER = "postgresql://me:secret@db.example:5432/shop?sslmode=require"
 
@@ -34,6 +37,33 @@ def test_only_migrations_know_the_owner(tmp_path: Path) -> None:
     assert "DATABASE_URL" in stack.environ
     assert all("DATABASE_URL" not in service.environ for service in stack.services.values())
     assert all("API_DATABASE_URL" in service.environ for service in stack.services.values())
+
+
+def test_only_workers_can_sign_and_check_models(tmp_path: Path) -> None:
+    services = build({}, tmp_path, None, dev_login=True).services
+    KeyRing.parse(services["trainer"].environ["ARTIFACT_HMAC_KEYS"])
+    assert (
+        services["trainer"].environ["ARTIFACT_HMAC_KEYS"]
+        == services["packager"].environ["ARTIFACT_HMAC_KEYS"]
+    )
+    assert "ARTIFACT_HMAC_KEYS" not in services["api"].environ
+
+
+def test_a_folder_of_an_earlier_version_gets_keys_and_keeps_the_rest(tmp_path: Path) -> None:
+    before = load_credentials(tmp_path)
+    kept = msgspec.to_builtins(before)
+    del kept["artifact_hmac_keys"]
+    (tmp_path / "secrets.json").write_bytes(msgspec.json.encode(kept))
+    after = load_credentials(tmp_path)
+    assert after.artifact_hmac_keys != before.artifact_hmac_keys
+    assert msgspec.to_builtins(after) == kept | {"artifact_hmac_keys": after.artifact_hmac_keys}
+    assert load_credentials(tmp_path) == after
+
+
+def test_keys_in_a_file_are_not_overruled(tmp_path: Path) -> None:
+    stack = build({"ARTIFACT_HMAC_KEYS_FILE": "/run/keys"}, tmp_path, None, dev_login=True)
+    assert "ARTIFACT_HMAC_KEYS" not in stack.services["trainer"].environ
+    assert not any(name.startswith("ARTIFACT_HMAC_KEYS") for name in stack.services["api"].environ)
 
 
 def test_each_worker_has_a_metrics_port_of_its_own(tmp_path: Path) -> None:

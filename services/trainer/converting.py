@@ -1,0 +1,129 @@
+"""`convert`: one model as .skops, from its claim to its row. Whoever asked for the file is waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import msgspec
+import structlog
+
+from services.trainer.child import ChildFailed
+from services.trainer.outcome import SKOPS_FILE, Converted, FitOutcome
+from services.trainer.workbench import TICK_S, Patience, Stopped, Workbench
+from shared.contracts import NOT_SCIKIT_LEARN, TaskType
+from shared.db import candidates, conversions
+from shared.db.jobs import Job
+from shared.errors import ArtifactRefused, NotConvertible, TrainyardError
+from shared.storage import model_key, skops_key
+
+log = structlog.get_logger(__name__)
+
+CONVERT_S = 300.0
+"""Seconds at most for reading, writing and reading again; large forests take some tens."""
+STORE_AWAY_S = 30.0
+
+
+class ConvertJobs:
+    """One at a time in a trainer: beside its fits, whose share of the memory is not for this."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self.alone = asyncio.Lock()
+
+    async def convert(self, job: Job) -> None:
+        bench, store = self.bench, self.bench.store
+        async with bench.db.transaction() as c:
+            row = await conversions.for_work(c, job.subject_id, job.user_id)
+        if row is None:  # it is there already, or its run is going
+            async with bench.result(job):
+                return
+        refuse_others(row["task_type"], row["model_name"])
+        bench.keys.verify(*candidates.artifact(row))
+        user_id, task_id, slug, attempt = job.user_id, row["task_id"], row["model_name"], row["attempt"]
+        outcome = msgspec.convert(row["outcome"], FitOutcome)
+        async with self.alone, self._watch(job) as stop, bench.scratch_folder() as scratch:
+            source = scratch / "artifact"
+            await store.get_file(
+                store.artifacts, model_key(user_id, task_id, slug, attempt), source, sha256=row["sha256"]
+            )
+            answer = await bench.step(
+                "convert",
+                {"source": source, "sha256": row["sha256"], "example": outcome.example},
+                scratch,
+                timeout_s=CONVERT_S,
+                cancelled=stop,
+            )
+            made = msgspec.json.decode(answer, type=Converted)
+            key = skops_key(user_id, task_id, slug, attempt, job.attempt)
+            patience = Patience(until=asyncio.get_running_loop().time() + STORE_AWAY_S, stop=stop)
+            stored = await patience(
+                store.put_file,
+                store.artifacts,
+                key,
+                scratch / SKOPS_FILE,
+                content_type="application/octet-stream",
+                filename=f"{slug}_{task_id}.skops",
+            )
+        async with bench.result(job) as c:
+            await conversions.ready(
+                c,
+                job.subject_id,
+                job.attempt,
+                size_bytes=stored.size_bytes,
+                sha256=stored.sha256,
+                types=made.types,
+                requires=[*outcome.packages, *made.requires],
+            )
+        log.info("converted", model_name=slug, size_bytes=stored.size_bytes, types=len(made.types))
+        folder = key.removesuffix(f"{job.attempt}/model.skops")
+        async for old in store.list(store.artifacts, folder):
+            if old.key.endswith("/model.skops") and old.key != key:  # of an attempt that died before its row
+                await store.delete(store.artifacts, old.key)
+
+    @contextlib.asynccontextmanager
+    async def _watch(self, job: Job) -> AsyncIterator[asyncio.Event]:
+        """Set as soon as nobody wants it any more. Not the run's cancellation: what a cancelled run has done
+        is there to be taken home."""
+        stop = asyncio.Event()
+
+        async def tick() -> None:
+            while not stop.is_set():
+                await asyncio.sleep(TICK_S)
+                with contextlib.suppress(TrainyardError):  # Postgres away: the work goes on
+                    async with self.bench.db.transaction() as c:
+                        if await conversions.for_work(c, job.subject_id, job.user_id) is None:
+                            stop.set()
+
+        ticking = asyncio.create_task(tick())
+        try:
+            yield stop
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+
+    async def given_up(self, job: Job, error: TrainyardError) -> None:
+        if isinstance(error, Stopped):
+            async with self.bench.result(job):
+                return
+        refused = isinstance(error, ArtifactRefused)
+        if refused:
+            log.error("artifact refused", candidate=str(job.subject_id), reason=error.detail)
+        # with a key that is missing now it may be opened later
+        final = isinstance(error, NotConvertible) or (refused and not error.context.get("key_missing"))
+        async with self.bench.result(job) as c:
+            reason = (
+                f"The conversion failed: {error.detail}" if isinstance(error, ChildFailed) else error.detail
+            )
+            await conversions.failed(c, job.subject_id, job.user_id, job.attempt, reason, final=final)
+
+
+def refuse_others(task_type: str, slug: str) -> None:
+    """Raises NotConvertible for a model that is not scikit-learn's, before anything of it is fetched."""
+    if task_type == TaskType.TIME_SERIES:
+        raise NotConvertible("a time series model is not scikit-learn's; take the pickle")
+    if slug in NOT_SCIKIT_LEARN:
+        raise NotConvertible(
+            f"it is a model of {NOT_SCIKIT_LEARN[slug]} and not scikit-learn's; take the pickle"
+        )

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env test chaos bench lint format lock clean
+.PHONY: help setup demo up token env test fuzz chaos bench lint format lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -15,6 +15,7 @@ ARGS ?=
 NAME ?=
 ROWS ?=
 ROUNDS ?= 50
+EXAMPLES ?= 10000
 SEED ?=
 export PYTHON
 
@@ -41,6 +42,10 @@ env: ## Write .env with random secrets, for docker compose
 test: ## Run the tests, on real servers (ARGS="-k name" for some)
 	@sh deploy/setup.sh dev
 	@$(VENV)/python -m pytest $(ARGS)
+
+fuzz: ## Send what nobody would: broken tables, odd requests (EXAMPLES=10000 of each)
+	@sh deploy/setup.sh dev
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(VENV)/python -m pytest -s --timeout 0 tests/fuzz $(ARGS)
 
 chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and write docs/reliability.md
 	@sh deploy/setup.sh dev

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer.number_text import GRAMMAR, style, to_numbers
+from services.trainer.number_text import GRAMMAR, parsed, style, to_numbers
 from shared.contracts import Notice
 
 SAMPLE = 2_000
@@ -209,7 +209,7 @@ def _as_numbers(column: Column) -> bool:
                 action="They count as missing.",
             )
         )
-    if fits.any() and pd.to_numeric(texts[fits], errors="coerce").isna().any():
+    if fits.any() and parsed(texts[fits]).isna().any():
         column.warnings.append(
             Notice(
                 code="numbers-as-text",

@@ -13,13 +13,17 @@ import pandas as pd
 
 Style = Literal["point", "comma"]
 
+_FAR = r"(?s:^[^eE]*[eE]\D*(?:\d\D*){4}.*$)"
+"""Four digits or more after an e, whatever stands between: nothing of use is written so, and of an exponent
+from 2³¹ on pandas (2.3, `to_numeric` and `read_csv` alike) reads memory that is not its own, and crashes."""
+
 _SIGN = r"[-+\u2212]?"
 _UNIT = r"[$\u20ac\u00a3\u00a5\u20b9]?"
 _HEAD = rf"^\s*\(?\s*{_SIGN}\s*{_UNIT}\s*{_SIGN}"
 _TAIL = r"\s*[%$\u20ac\u00a3\u00a5\u20b9]?\s*\)?\s*$"
 
 GRAMMAR: dict[Style, str] = {
-    "point": rf"{_HEAD}(\d{{1,3}}(,\d{{3}})+(\.\d*)?|\d+(\.\d*)?([eE][-+]?\d+)?|\.\d+){_TAIL}",
+    "point": rf"{_HEAD}(\d{{1,3}}(,\d{{3}})+(\.\d*)?|\d+(\.\d*)?([eE][-+]?\d{{1,3}})?|\.\d+){_TAIL}",
     "comma": rf"{_HEAD}(\d{{1,3}}([. \u00a0\u202f]\d{{3}})+(,\d*)?|\d+(,\d*)?|,\d+){_TAIL}",
 }
 """What counts as a number, as a regular expression a style."""
@@ -27,11 +31,11 @@ GRAMMAR: dict[Style, str] = {
 CLEANING: dict[Style, list[dict[str, str]]] = {
     "point": [
         {r"^\s*\((.*)\)\s*$": r"-\1", "\u2212": "-"},
-        {r"[\s$\u20ac\u00a3\u00a5\u20b9%]|(?<=\d),(?=\d{3}(?:\D|$))": ""},
+        {_FAR + r"|[\s$\u20ac\u00a3\u00a5\u20b9%]|(?<=\d),(?=\d{3}(?:\D|$))": ""},
     ],
     "comma": [
         {r"^\s*\((.*)\)\s*$": r"-\1", "\u2212": "-"},
-        {r"[\s$\u20ac\u00a3\u00a5\u20b9%]|\.(?=\d{3}(?:\D|$))": ""},
+        {_FAR + r"|[\s$\u20ac\u00a3\u00a5\u20b9%]|\.(?=\d{3}(?:\D|$))": ""},
         {",": "."},
     ],
 }
@@ -48,6 +52,13 @@ def style(texts: pd.Series) -> tuple[Style, float]:
         return "point", point
     comma = float(texts.str.match(GRAMMAR["comma"]).mean()) if len(texts) else 0.0
     return ("comma", comma) if comma > point else ("point", point)
+
+
+def parsed(values: pd.Series) -> pd.Series:
+    """`pandas.to_numeric` that no text crashes; what is no number is NaN."""
+    if pd.api.types.is_object_dtype(values):
+        values = values.where(~values.astype(str).str.match(_FAR))
+    return pd.to_numeric(values, errors="coerce")
 
 
 def to_numbers(values: pd.Series) -> pd.Series:

@@ -130,7 +130,7 @@ def _target(whole: pd.DataFrame, target: str, task_type: TaskType) -> tuple[np.n
     if y.dtype.kind == "f":
         _refuse(np.isinf(y), lines, given, f"column {target!r} is infinite:")
     if len(pd.unique(y)) < 2:
-        raise CannotTrain(f"column {target!r} has one value in every row: {str(given.iloc[0])!r}")
+        raise CannotTrain(f"column {target!r} has one value in every row: {_shown(given.iloc[0])}")
     return y, rows
 
 
@@ -172,17 +172,17 @@ def _folds(
     if task_type is TaskType.CLASSIFICATION:
         counts = pd.Series(y[train]).value_counts()
         if len(counts) < 2:
-            raise CannotTrain(f"every training row is of class {str(counts.index[0])!r}")
+            raise CannotTrain(f"every training row is of class {_shown(counts.index[0])}")
         if counts.iloc[1] < 2:
-            name, size = str(counts.index[1]), int((y == counts.index[1]).sum())
+            name, size = _shown(counts.index[1]), int((y == counts.index[1]).sum())
             raise CannotTrain(
-                f"too few rows a class: {name!r} has {size} in all and 1 in the training part; "
+                f"too few rows a class: {name} has {size} in all and 1 in the training part; "
                 "two classes with two or more there are needed"
             )
         often = counts[counts >= ALWAYS_VALIDATED]
         name, least = (often.index[-1], often.iloc[-1]) if len(often) else (counts.index[0], counts.iloc[0])
         if least < most:
-            most, why = int(least), f"class {str(name)!r} has {least} rows in the training part"
+            most, why = int(least), f"class {_shown(name)} has {least} rows in the training part"
     folds = min(request.cv_folds, most)
     if folds < 2:
         raise CannotTrain(f"two folds cannot be made: {why}")
@@ -196,7 +196,7 @@ def _folds(
         for part, rows in (("held out", test), ("validated on", np.concatenate([train[v] for _, v in made]))):
             if len(seen := pd.unique(y[rows])) < 2:
                 raise CannotTrain(
-                    f"all rows that can be {part} are of class {str(seen[0])!r}: each other class is held by "
+                    f"all rows that can be {part} are of class {_shown(seen[0])}: each other is held by "
                     f"too few values of {request.group_column!r}"
                 )
         warnings += _classes_not_everywhere(y, train, test, made)
@@ -249,7 +249,7 @@ def _classes_not_everywhere(
         made.append(
             Notice(
                 code="imbalanced-classes",
-                message=f"Class {str(classes[largest])!r} is {share}: always answering it scores as much.",
+                message=f"Class {_shown(classes[largest])} is {share}: always answering it scores as much.",
                 evidence=share,
                 action="Read balanced_accuracy or average_precision beside accuracy.",
             )
@@ -263,7 +263,7 @@ def _absent(codes: np.ndarray, counts: np.ndarray, classes: Any, parts: list[np.
         everywhere &= np.bincount(codes[part], minlength=len(counts)) > 0
     absent = np.flatnonzero(~everywhere)
     said = [
-        f"{str(classes[i])!r} ({counts[i]} row{'s' if counts[i] > 1 else ''})" for i in absent[:MOST_NAMED]
+        f"{_shown(classes[i])} ({counts[i]} row{'s' if counts[i] > 1 else ''})" for i in absent[:MOST_NAMED]
     ]
     more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
     return ", ".join(said) + more
@@ -277,6 +277,12 @@ def _roles(request: TrainRequest, profile: Profile) -> dict[str, str]:
 def _models(request: TrainRequest, task_type: TaskType) -> list[str]:
     defaults = [slug for slug, choice in MODELS[task_type].items() if choice.default]
     return sorted(request.models or defaults, key=CHEAP_FIRST.index)
+
+
+def _shown(value: object) -> str:
+    """A cell for a message: one may hold a book."""
+    text = str(value)
+    return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def _missing_target(target: str, rows: int, present: int) -> list[Notice]:

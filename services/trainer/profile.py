@@ -97,10 +97,13 @@ def _describe_numbers(made: ColumnProfile, numbers: np.ndarray, counts: np.ndarr
     if np.isfinite(mean):
         made.mean = mean
     if low < high and np.isfinite(high - low):
-        heights, edges = np.histogram(numbers, bins=min(BINS, len(numbers)), weights=counts)
-        made.histogram = [
-            Bin(float(a), float(b), int(n)) for a, b, n in zip(edges, edges[1:], heights, strict=False)
-        ]
+        edges = np.linspace(low, high, min(BINS, len(numbers)) + 1)
+        # between two neighbouring floats there is no room for bins
+        if (np.diff(edges) > 0).all():
+            heights, _ = np.histogram(numbers, bins=edges, weights=counts)
+            made.histogram = [
+                Bin(float(a), float(b), int(n)) for a, b, n in zip(edges, edges[1:], heights, strict=False)
+            ]
 
 
 def _warnings(column: Column) -> list[Notice]:

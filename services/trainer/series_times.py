@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
+from services.trainer.number_text import parsed
 from shared.contracts import Notice
 
 _SAMPLE = 500
@@ -78,7 +79,7 @@ def _read(column: pd.Series, series: np.ndarray) -> Reading:
         return Reading(times, _unreadable(column, times), [])
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         return _nothing(column)
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = parsed(column)
     if numbers.notna().sum() > 0.5 * column.notna().sum():
         return _read_numbers(column, numbers)
     return _read_text(column, series)

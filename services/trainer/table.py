@@ -7,6 +7,7 @@ predict on a frame that the user reads in that way: dates stay text, integers in
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,22 @@ import pyarrow.parquet as pq
 from services.trainer.outcome import Progress
 from services.trainer.table_limits import TableLimits
 from services.trainer.text_scan import PARQUET, plain_text
-from services.trainer.text_table import CHUNK_BYTES, CHUNK_CELLS, check_names, check_size, decode_text
+from services.trainer.text_table import CHUNK_BYTES, CHUNK_CELLS, check_names, check_size, decode_text, shown
 from shared.errors import TableUnreadable
 
 FIRST_TEXTS = 2_000
 """Rows of a Parquet file with text that are read at a time until it is known how long its cells are: a few
 bytes say that a megabyte is repeated a million times."""
+
+
+def _days(year: int) -> int:
+    return dt.date(year, 1, 1).toordinal() - dt.date(1970, 1, 1).toordinal()
+
+
+YEARS = (2, 9999)
+ZONED_YEARS = (1678, 2262)
+"""The first year of times that are taken, and the first that is not any more: what Python has times for on
+either side of the date line; and, of times with a zone, what pandas reads without crashing."""
 
 
 def decode(
@@ -126,7 +137,7 @@ def _copy(
                 arrays = [batch.column(field.name).cast(field.type) for field in schema]
                 cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
-                _without_nul(cast, done)
+                _within_text_and_time(cast, done)
                 done, written = done + len(batch), written + cast.nbytes
                 check_size(done, written, limits)
                 writer.write_batch(cast)
@@ -138,13 +149,32 @@ def _copy(
     return done
 
 
-def _without_nul(batch: pa.RecordBatch, before: int) -> None:
-    """NUL is no text to Postgres, where labels and examples go. Raises TableUnreadable with the place."""
+def _within_text_and_time(batch: pa.RecordBatch, before: int) -> None:
+    """Raises TableUnreadable with the place of a NUL, which is no text to Postgres (labels and examples go
+    there), and of a time outside of the years that can be worked with."""
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if pa.types.is_large_string(column.type):
-            at = pc.index(pc.match_substring(column, "\0"), True).as_py()
-            if at >= 0:
-                raise TableUnreadable(f"column {name!r}, row {before + at + 1:,}: holds a NUL character")
+            what, bad = "a NUL character", pc.match_substring(column, "\0")
+        elif pa.types.is_temporal(column.type):
+            years = ZONED_YEARS if getattr(column.type, "tz", None) else YEARS
+            what, bad = (
+                f"a time outside of the years {years[0]} to {years[1] - 1}",
+                _out_of_time(column, years),
+            )
+        else:
+            continue
+        if (at := pc.index(bad, True).as_py()) >= 0:
+            raise TableUnreadable(f"column {shown(name)}, row {before + at + 1:,}: holds {what}")
+
+
+def _out_of_time(column: pa.Array, years: tuple[int, int]) -> pa.Array:
+    if pa.types.is_date32(column.type):
+        a_day, ticks = 1, column.view(pa.int32()).cast(pa.int64())
+    else:
+        unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
+        a_day, ticks = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit], column.view(pa.int64())
+    first, last = (min(max(_days(year) * a_day, -(2**63)), 2**63 - 1) for year in years)
+    return pc.or_(pc.less(ticks, first), pc.greater(ticks, last))
 
 
 def _readable_schema(file: pq.ParquetFile, limits: TableLimits) -> pa.Schema:
@@ -155,6 +185,8 @@ def _readable_schema(file: pq.ParquetFile, limits: TableLimits) -> pa.Schema:
     if not fields:
         raise TableUnreadable("the Parquet file has no columns")
     check_names([field.name for field in fields], "schema", limits)
+    for field in fields:
+        _refuse_unknown_zone(field)
     types = {field.name: _plain_type(field.type) for field in fields}
     odd = [f"{field.name!r} ({field.type})" for field in fields if types[field.name] is None]
     if odd:
@@ -164,6 +196,18 @@ def _readable_schema(file: pq.ParquetFile, limits: TableLimits) -> pa.Schema:
             "flatten them or leave them out"
         )
     return pa.schema(list(types.items()))
+
+
+def _refuse_unknown_zone(field: pa.Field) -> None:
+    zone = getattr(field.type, "tz", None)
+    if zone is None:
+        return
+    try:
+        pa.lib.string_to_tzinfo(zone)
+    except Exception as error:  # the zone's library has errors of its own, of several modules
+        raise TableUnreadable(
+            f"column {shown(field.name)} has times of the zone {shown(zone)}, which nobody knows"
+        ) from error
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:
@@ -187,4 +231,6 @@ def _plain_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    """What a library says, less the names of its classes."""
+    text = re.sub(r"\b\w*(Exception|Error)\b:?\s*", "", str(error).split("\n")[0])
+    return text.replace("\0", "\ufffd")[:300] or "it cannot be read"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -48,8 +49,21 @@ WIDE = [
 """Byte order marks, the longer ones first: UTF-32's begins with UTF-16's."""
 
 
-def plain_text(source: Path, spare: Path, advance: Callable[[float], None], limits: TableLimits) -> Path:
-    """A file that holds the text of `source` as UTF-8: `source` itself, or `spare`, written for it.
+_FAR = [re.compile(rb"e[-+]?[0-9]{4}"), re.compile(rb"E[-+]?[0-9]{4}")]
+"""Two patterns: each begins with one letter, which is searched for four times as fast."""
+_FAR_BYTES = 6
+
+
+class PlainText(NamedTuple):
+    """A text upload as UTF-8. `far_exponents`: it holds what may be a number with an exponent of four digits
+    or more; of some of those pandas' quick reading of numbers crashes, and of others it gets them wrong."""
+
+    path: Path
+    far_exponents: bool
+
+
+def plain_text(source: Path, spare: Path, advance: Callable[[float], None], limits: TableLimits) -> PlainText:
+    """The text of `source` as UTF-8: in `source` itself, or in `spare`, written for it.
 
     `advance` is told the share of `source` read, 0..1. Raises TableUnreadable where it is no text, not
     UTF-8 (UTF-16 and UTF-32 with a byte order mark are taken), cut short, or over the limits.
@@ -70,14 +84,11 @@ def plain_text(source: Path, spare: Path, advance: Callable[[float], None], limi
         pieces = itertools.chain([first], pieces)
         if wide:
             with spare.open("wb") as sink:
-                _rewrite(pieces, wide, sink, limits)
-            return spare
+                return PlainText(spare, _rewrite(pieces, wide, sink, limits))
         if packing:
             with spare.open("wb") as unpacked:
-                _check(pieces, unpacked, limits)
-            return spare
-        _check(pieces, None, limits)
-        return source
+                return PlainText(spare, _check(pieces, unpacked, limits))
+        return PlainText(source, _check(pieces, None, limits))
 
 
 def _packing(source: Path) -> str | None:
@@ -106,7 +117,8 @@ def _refuse_other_formats(first: bytes, packing: str | None) -> None:
 
 
 class _Lengths:
-    """Refuses text that is too long: all of it, or one line, which every parser would hold in memory.
+    """Refuses text that is too long: all of it, or one line, which every parser would hold in memory. Looks
+    for far exponents beside.
 
     A line shorter than a block that is over the limit all the same is found by the parser.
     """
@@ -114,6 +126,8 @@ class _Lengths:
     def __init__(self, limits: TableLimits) -> None:
         self._limits = limits
         self._seen = self._open = self._line = 0
+        self._last = b""
+        self.far_exponents = False
 
     def add(self, block: bytes) -> None:
         self._seen += len(block)
@@ -122,6 +136,10 @@ class _Lengths:
                 f"the text is over {self._limits.max_bytes:,} bytes unpacked; "
                 "upload a part of the rows, or Parquet"
             )
+        if not self.far_exponents:
+            joint = self._last + block[:_FAR_BYTES]
+            self.far_exponents = any(far.search(part) for far in _FAR for part in (joint, block))
+            self._last = block[-_FAR_BYTES:]
         ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
         self._open += min(ends, default=len(block))
         if self._open > self._limits.max_record_bytes:
@@ -134,8 +152,9 @@ class _Lengths:
             self._line += block.count(b"\n") or block.count(b"\r")
 
 
-def _check(pieces: Iterable[bytes], sink: BinaryIO | None, limits: TableLimits) -> None:
-    """Every block is UTF-8 without NUL bytes; written to `sink` where there is one."""
+def _check(pieces: Iterable[bytes], sink: BinaryIO | None, limits: TableLimits) -> bool:
+    """Every block is UTF-8 without NUL bytes; written to `sink` where there is one. Returns whether there are
+    far exponents."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     seen, lines, lengths = 0, 0, _Lengths(limits)
     for block in itertools.chain(pieces, [b""]):
@@ -152,9 +171,10 @@ def _check(pieces: Iterable[bytes], sink: BinaryIO | None, limits: TableLimits) 
         lengths.add(block)
         if sink:
             sink.write(block)
+    return lengths.far_exponents
 
 
-def _rewrite(pieces: Iterable[bytes], encoding: str, sink: BinaryIO, limits: TableLimits) -> None:
+def _rewrite(pieces: Iterable[bytes], encoding: str, sink: BinaryIO, limits: TableLimits) -> bool:
     decoder = codecs.getincrementaldecoder(encoding)()
     seen, lengths = 0, _Lengths(limits)
     for block in itertools.chain(pieces, [b""]):
@@ -173,6 +193,7 @@ def _rewrite(pieces: Iterable[bytes], encoding: str, sink: BinaryIO, limits: Tab
         plain = text.encode()
         lengths.add(plain)
         sink.write(plain)
+    return lengths.far_exponents
 
 
 def _binary(block: bytes, offset: int, line: int) -> str:

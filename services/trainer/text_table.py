@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from services.trainer.table_limits import LONGEST_NAME, TableLimits
+from services.trainer.text_scan import PlainText
 from shared.errors import TableUnreadable
 
 CHUNK_CELLS = 1_000_000
@@ -42,20 +43,21 @@ _FORCED = {"text": str, "float64": "float64", "uint64": "uint64"}
 """Kinds that a chunk alone may not show, so that the second pass has to ask for them."""
 
 
-def decode_text(text: Path, out: Path, advance: Advance, limits: TableLimits) -> tuple[int, int]:
-    """Read UTF-8 `text`, write Arrow IPC to `out`, return (rows, columns).
+def decode_text(source: PlainText, out: Path, advance: Advance, limits: TableLimits) -> tuple[int, int]:
+    """Read UTF-8 text, write Arrow IPC to `out`, return (rows, columns).
 
     Types are those that `pandas.read_csv` infers over the whole file. It is read in chunks, and a second
     time only where a later chunk shows another type than the first. Raises TableUnreadable.
     """
+    text = source.path
     csv.field_size_limit(limits.max_record_bytes)  # its default of 128 KiB refuses long texts
     delimiter = sniff(text, limits)
     names = read_header(text, delimiter, limits)
     check_records(text, delimiter, len(names), limits)
     advance(0.1, "reading the table")
-    kinds, rows, done = _write_as_found(_chunks(text, delimiter, names, {}, advance, limits), out, limits)
+    kinds, rows, done = _write_as_found(_chunks(source, delimiter, names, {}, advance, limits), out, limits)
     if not done:
-        _write_as(kinds, _chunks(text, delimiter, names, kinds, advance, limits), out, limits)
+        _write_as(kinds, _chunks(source, delimiter, names, kinds, advance, limits), out, limits)
     return rows, len(names)
 
 
@@ -119,7 +121,7 @@ def check_names(names: list[str], where: str, limits: TableLimits) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         at = [
-            f"{_shown(name)} (columns {_some([str(i) for i, other in enumerate(names, 1) if other == name])})"
+            f"{shown(name)} (columns {_some([str(i) for i, other in enumerate(names, 1) if other == name])})"
             for name in twice[:11]
         ] + twice[11:]
         raise TableUnreadable(f"{where}: the header names a column twice: {_some(at)}")
@@ -201,7 +203,7 @@ def _records(text: Path, delimiter: str, limits: TableLimits) -> Iterator[tuple[
 
 
 def _chunks(
-    text: Path,
+    source: PlainText,
     delimiter: str,
     names: list[str],
     kinds: dict[str, str],
@@ -209,6 +211,7 @@ def _chunks(
     limits: TableLimits,
 ) -> Iterator[pd.DataFrame]:
     """The table in parts that fit into memory, however long its cells are."""
+    text = source.path
     size = text.stat().st_size
     forced = {name: _FORCED[kind] for name, kind in kinds.items() if kind in _FORCED}
     most = max(500, CHUNK_CELLS // len(names))
@@ -223,6 +226,7 @@ def _chunks(
                 index_col=False,
                 low_memory=False,
                 dtype=forced or None,
+                float_precision="round_trip" if source.far_exponents else None,
                 iterator=True,
             ) as reader:
                 rows, before = min(most, max(1, CHUNK_BYTES // _bytes_a_line(text))), 0
@@ -353,7 +357,7 @@ def _batch(chunk: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     return repr(name if len(name) <= 80 else name[:79] + "…")
 
 

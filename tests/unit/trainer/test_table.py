@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from services.trainer import table, text_table
+from services.trainer import series_times, table, text_scan, text_table
+from services.trainer.column_roles import survey
+from services.trainer.number_text import to_numbers
 from services.trainer.table_limits import TableLimits
 from shared.errors import TableUnreadable
 
@@ -172,6 +175,56 @@ def test_a_record_that_is_too_long(content: bytes, says: str, tmp_path: Path) ->
 def test_names_that_no_request_could_name(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(TableUnreadable, match="the name of column 2 has more than 1,000 characters"):
         decoded(content, tmp_path)
+
+
+def times(unit: str, zone: str | None, *ticks: int) -> bytes:
+    return parquet(pa.table({"t": pa.array(ticks, pa.timestamp(unit, zone))}))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (times("s", None, 0, 2**40), ["'t', row 2", "years 2 to 9998"]),
+        (times("ms", None, -(2**60)), ["'t', row 1", "years 2 to 9998"]),
+        (times("us", "Europe/Berlin", 0, -(2**54)), ["'t', row 2", "years 1678 to 2261"]),
+        (times("us", "+25:99", 0), ["'t' has times of the zone '+25:99', which nobody knows"]),
+        (parquet(pa.table({"t": pa.array([2**31 - 1], pa.int32()).cast(pa.date32())})), ["'t', row 1"]),
+    ],
+    ids=["far seconds", "far milliseconds", "far with a zone", "no zone", "far days"],
+)
+def test_times_that_pandas_would_crash_on(content: bytes, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(TableUnreadable) as caught:
+        decoded(content, tmp_path)
+    assert [word for word in words if word not in caught.value.detail] == []
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, lambda text: text.decode().encode("utf-16")])
+def test_exponents_that_pandas_would_crash_on_are_text(
+    packed: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """pandas reads "1e2147483648" from memory that is not its own, and "1e4294967290" as 1e-06."""
+    rows = ["1e5", "1e2147483648", "60e8610172421123", "1E4294967290", "1e-3000000000"]
+    got = decoded(packed("\n".join(["a", *rows]).encode()), tmp_path)
+    assert got["a"].tolist() == rows
+    column = survey(got["a"])
+    assert column.role != "numeric"
+    cleaned = to_numbers(pd.Series([*rows, "1e2,147,483,648", "1e 2147483648", "(1e$2147483648)", "2e+07"]))
+    assert cleaned.tolist()[0::8] == [1e5, 2e7]
+    assert cleaned.isna().sum() == 7
+    assert series_times.read(got["a"], np.zeros(5, int)).times.isna().sum() >= 4
+
+
+def test_exponents_are_found_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_scan, "BLOCK_BYTES", 7)
+    for before in range(8):
+        text = b"a\n" + b"1" * (before + 1) + b"e-2147483648\n"
+        (tmp_path / "upload").write_bytes(text)
+        found = text_scan.plain_text(tmp_path / "upload", tmp_path / "spare", lambda _: None, TableLimits())
+        assert found.far_exponents
+    (tmp_path / "upload").write_bytes(b"name,size\nthree 1234,1e123\n")
+    assert not text_scan.plain_text(
+        tmp_path / "upload", tmp_path / "spare", lambda _: None, TableLimits()
+    ).far_exponents
 
 
 TAKEN: list[tuple[str, bytes, dict[str, list[object]]]] = [

@@ -10,6 +10,8 @@ import difflib
 import math
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from shared.contracts import METRICS, MODELS, ColumnProfile, Profile, TaskType, TrainRequest
 
 LEAST_ROWS = 10
@@ -28,6 +30,16 @@ Fault = tuple[str, str]
 """(JSON pointer into the request, what is wrong there)."""
 
 _NUMERIC_DTYPES = ("int", "uint", "float")
+
+
+def by_slug(request: TrainRequest) -> TrainRequest:
+    """`request` with the models it asks for by label, or in other letters, under their slugs; one that is
+    not known stays as it is, for `check_request` to name."""
+    if request.models is None:
+        return request
+    known = {choice.label.casefold(): slug for of_kind in MODELS.values() for slug, choice in of_kind.items()}
+    known |= {slug: slug for of_kind in MODELS.values() for slug in of_kind}
+    return replace(request, models=[known.get(name.strip().casefold(), name) for name in request.models])
 
 
 def check_request(request: TrainRequest, columns: Sequence[str], profile: Profile | None) -> list[Fault]:

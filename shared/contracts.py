@@ -66,6 +66,12 @@ class ModelStatus(enum.StrEnum):
     FAILED = "failed"
 
 
+class FileStatus(enum.StrEnum):
+    PROFILING = "profiling"
+    READY = "ready"
+    FAILED = "failed"
+
+
 class BundleStatus(enum.StrEnum):
     BUILDING = "building"
     READY = "ready"
@@ -126,11 +132,15 @@ class Problem(Struct, kw_only=True):
 
 
 class File(Struct, kw_only=True):
+    """`status` is its profile's: `failed` where the table cannot be read, and `error` says why."""
+
     file_id: uuid.UUID
     name: str
     size_bytes: int
     sha256: str
     created_at: dt.datetime
+    status: FileStatus | UnsetType = UNSET
+    error: str | UnsetType = UNSET
     rows: int | UnsetType = UNSET
     columns: int | UnsetType = UNSET
 

@@ -48,6 +48,7 @@ IdempotencyKey = Annotated[
         f" the header `{REPLAYED}: true`; another body under that key is a 422, and while the first is"
         " still being worked on a 409 with `Retry-After`. Answers that made nothing (4xx, 5xx) are not"
         " kept",
+        schema_extra={"minLength": 1, "maxLength": 255, "pattern": f"^{_KEY.pattern}$"},
     ),
 ]
 

@@ -25,11 +25,13 @@ class Places:
         self._known: dict[uuid.UUID, int] = {}
         self._not_before = 0.0
 
-    async def of(self, c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> int | None:
-        """None where the run waits no more."""
+    async def of(
+        self, c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, *, if_cheap: bool = False
+    ) -> int | None:
+        """None where the run waits no more; with `if_cheap` also where telling would cost too much now."""
         began = self._clock()
-        if began < self._not_before and task_id in self._known:
-            return self._known[task_id]
+        if began < self._not_before and (if_cheap or task_id in self._known):
+            return self._known.get(task_id)
         place = await quotas.queue_position(c, user_id, task_id)
         if (took := self._clock() - began) > CHEAP_S:
             self._not_before = began + took / SHARE

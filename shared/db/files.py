@@ -10,12 +10,13 @@ import msgspec
 from shared.contracts import File
 from shared.db.pool import Connection, without_nulls
 
-_COLUMNS = "f.id AS file_id, f.name, f.size_bytes, f.sha256, f.created_at, p.rows, p.columns"
+_COLUMNS = """f.id AS file_id, f.name, f.size_bytes, f.sha256, f.created_at, p.rows, p.columns, p.error,
+    CASE p.status WHEN 'queued' THEN 'profiling' ELSE p.status END AS status"""
 _FROM = "trainyard.files f LEFT JOIN trainyard.profiles p ON p.file_id = f.id"
 
 
 def _file(row: Any) -> File:
-    return msgspec.convert(without_nulls(row, "rows", "columns"), File)
+    return msgspec.convert(without_nulls(row, "rows", "columns", "status", "error"), File)
 
 
 async def insert(

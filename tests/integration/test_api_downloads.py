@@ -163,6 +163,10 @@ async def test_results(me: httpx.AsyncClient, run: uuid.UUID) -> None:
     assert "sandbox" in drawn.headers["content-security-policy"]
     assert drawn.headers["content-disposition"].startswith("attachment")
     assert drawn.headers["x-content-type-options"] == "nosniff"
+    asked = await me.head(plot["svg_url"])
+    assert asked.status_code == 200
+    for header in ("content-type", "content-length", "content-disposition", "content-security-policy"):
+        assert asked.headers[header] == drawn.headers[header]
     for wrong in ("residuals.svg", "confusion_matrix", "confusion_matrix.svg.svg"):
         assert (await me.get(f"/ml/plots/{run}/random_forest/{wrong}")).status_code == 404
 

@@ -177,6 +177,11 @@ async def test_the_profile_is_made_ready_or_says_why_not(
     failed = await me.get(f"/files/{broken}/profile")
     assert (failed.status_code, failed.json()["type"]) == (422, "table-unreadable")
     assert failed.json()["detail"] == "line 3 has 5 fields, the header has 3"
+    listed = {file["name"]: file for file in (await me.get("/files")).json()["items"]}
+    assert listed["broken.csv"]["status"] == "failed"
+    assert listed["broken.csv"]["error"] == "line 3 has 5 fields, the header has 3"
+    assert listed["iris.csv.gz"]["status"] == "profiling"
+    assert "error" not in listed["iris.csv.gz"]
     profile = Profile(
         rows=2, columns=[], suggested_target=None, suggested_task_type=None, reason="too few", warnings=[]
     )
@@ -185,7 +190,8 @@ async def test_the_profile_is_made_ready_or_says_why_not(
     ready = await me.get(url)
     assert ready.status_code == 200
     assert ready.json()["rows"] == 2
-    assert (await me.get(f"/files/{file_id}")).json()["columns"] == 3
+    file = (await me.get(f"/files/{file_id}")).json()
+    assert (file["columns"], file["status"]) == (3, "ready")
 
 
 async def test_a_file_is_deleted_unless_a_run_reads_it(

@@ -36,6 +36,18 @@ def pointers(answer: httpx.Response) -> set[str]:
     return {fault["pointer"] for fault in answer.json()["errors"]}
 
 
+async def test_models_are_asked_for_by_slug_or_label(me: httpx.AsyncClient, file_id: str) -> None:
+    body = {"file_id": file_id, "target": "species", "models": ["Random Forest", "LIGHTGBM", " mlp "]}
+    answer = await me.post("/ml/train", json=body)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["request"]["models"] == ["random_forest", "lightgbm", "mlp"]
+    twice = await me.post("/ml/train", json=body | {"models": ["mlp", "Neural Network (MLP)"]})
+    assert pointers(twice) == {"/models/1"}
+    unknown = await me.post("/ml/train", json=body | {"models": ["mlp", "Random Forrest"]})
+    assert pointers(unknown) == {"/models/1"}
+    assert "'Random Forrest'" in unknown.json()["detail"]
+
+
 async def until_changed(me: httpx.AsyncClient, url: str, etag: dict[str, str]) -> httpx.Response:
     """Poll until the answer is no 304 any more, for a second at most."""
     async with asyncio.timeout(1):
@@ -53,6 +65,7 @@ async def test_a_run_begins_queued_with_every_default(
     assert answer.headers["location"] == f"/ml/status/{task['task_id']}"
     assert answer.headers["retry-after"] == "1"
     assert (task["status"], task["stage"], task["progress"]) == ("queued", "queued", 0.0)
+    assert task["queue_position"] == 1
     assert task["name"] == "iris.csv: species"
     assert task["request"] == api_runs.builtins(TrainRequest(file_id=uuid.UUID(file_id), target="species"))
     async with worker_db.transaction() as c:

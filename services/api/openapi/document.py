@@ -80,7 +80,7 @@ def _bodies(handlers: Any) -> dict[str, Any]:
         if "enum" in schema:
             schema["type"] = "string"
         for field, of_field in schema.get("properties", {}).items():
-            if field.endswith("_at") and of_field.get("type") == "string":
+            if (field == "at" or field.endswith("_at")) and of_field.get("type") == "string":
                 of_field["format"] = "date-time"
             if "enum" in of_field:
                 of_field["type"] = "string"

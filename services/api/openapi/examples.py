@@ -38,6 +38,7 @@ _FILE = {
     "size_bytes": 3975,
     "sha256": SHA256,
     "created_at": AT,
+    "status": "ready",
     "rows": 150,
     "columns": 5,
 }

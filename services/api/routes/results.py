@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Annotated
 
-from litestar import Response, Router, get
+from litestar import Response, Router, get, route
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
@@ -15,6 +15,7 @@ from services.api.choosing import choose, plan_of
 from services.api.context import STORE_PATIENCE_S, Context, TaskId, parse_id
 from services.api.problems import responses
 from services.api.results import Results, compose
+from services.api.routes.downloads import GET_AND_HEAD
 from shared.db import candidates, tasks
 from shared.errors import ModelNotFound, StorageUnavailable, TaskNotFound
 from shared.storage import ObjectMissing, content_disposition, patience, plot_key
@@ -39,14 +40,16 @@ async def get_results(
     return compose(parsed, task, rows)
 
 
-@get(
+@route(
     "/plots/{task_id:str}/{model_name:str}/{plot:str}",
+    http_method=GET_AND_HEAD,
+    status_code=200,
     summary="One plot as SVG",
     media_type=SVG,
     responses=responses(TaskNotFound, ModelNotFound, StorageUnavailable)
     | {200: answer(str, "The plot", CONTENT_DISPOSITION, CACHE_CONTROL, media_type=SVG)},
 )
-async def get_plot(
+async def download_plot(
     task_id: TaskId,
     model_name: Annotated[str, PathParameter(description="A model's slug or label, or `best_model`")],
     plot: Annotated[str, PathParameter(description="`{kind}.svg`, as in a result's `svg_url`")],
@@ -80,4 +83,4 @@ async def get_plot(
     return Response(content, media_type=SVG, headers=headers)
 
 
-router = Router(path="/ml", route_handlers=[get_results, get_plot], tags=["Results"])
+router = Router(path="/ml", route_handlers=[get_results, download_plot], tags=["Results"])

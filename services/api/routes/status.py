@@ -7,13 +7,14 @@ import re
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import ServerSentEventMessage, Stream
+from msgspec import Meta, Struct
 
 from services.api.answers import BUFFERING, CACHE_CONTROL, ETAG, RETRY_AFTER, answer
 from services.api.auth import Identity
@@ -24,6 +25,23 @@ from services.api.tokens import Claims
 from shared.contracts import TERMINAL, Task, TaskStatus
 from shared.db import tasks
 from shared.errors import DatabaseUnavailable, InvalidRequest, TaskNotFound
+
+
+class TaskEvent(Struct, kw_only=True):
+    """One server-sent event: `id` is the run's version, `data` the whole Task as JSON."""
+
+    event: Literal["task"]
+    id: Annotated[str, Meta(pattern="^[0-9]+$")]
+    data: Annotated[
+        str,
+        Meta(
+            extra_json_schema={
+                "contentMediaType": "application/json",
+                "contentSchema": {"$ref": "#/components/schemas/Task"},
+            }
+        ),
+    ]
+
 
 JSON = "application/json"
 LONGEST_WAIT_S = 60
@@ -119,8 +137,8 @@ def _headers(seen: Seen) -> dict[str, str]:
     responses=responses(TaskNotFound, InvalidRequest)
     | {
         200: answer(
-            str,
-            "`event: task`, `id`: the run's version, `data`: the whole Task as JSON",
+            TaskEvent,
+            "Such events, one after another",
             CACHE_CONTROL,
             BUFFERING,
             media_type="text/event-stream",

@@ -19,7 +19,7 @@ from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_a_run
-from shared.check_request import check_request
+from shared.check_request import by_slug, check_request
 from shared.contracts import (
     MODELS,
     TERMINAL,
@@ -83,7 +83,8 @@ async def train(
     once: NamedDependency[Once],
 ) -> Response[Task]:
     """Answers at once; the run is watched at `Location`. What cannot be trained is refused with every
-    reason, where the file's profile already tells."""
+    reason, where the file's profile already tells. `models` are asked for by slug or label."""
+    data = by_slug(data)
     task_id = uuid7()
     async with api.db.transaction(user.user_id) as c:
         if (known := await once.replay(c)) is not None:
@@ -101,16 +102,22 @@ async def train(
             raise FileNotFound
         job_id = await jobs.insert(c, JobKind.PLAN, task_id, user.user_id)
         await record(c, user, AuditAction.RUN_STARTED, task_id, name=name, file_id=str(data.file_id))
-        answer = await _accepted(c, user.user_id, task_id, once)
+        answer = await _accepted(api, c, user.user_id, task_id, once)
     await api.changed(task_id, (JobKind.PLAN, job_id))
     log.info("task queued", task_id=str(task_id))
     return answer
 
 
-async def _accepted(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, once: Once) -> Response[Task]:
+async def _accepted(
+    api: Context, c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, once: Once
+) -> Response[Task]:
     task = await tasks.get(c, user_id, task_id)
     if task is None:
         raise TaskNotFound
+    if task.status is TaskStatus.QUEUED:
+        place = await api.places.of(c, user_id, task_id, if_cheap=True)
+        if place is not None:
+            task.queue_position = place
     headers = {"Location": f"/ml/status/{task_id}"}
     return await once.answer(c, task, headers if task.status in TERMINAL else headers | {"Retry-After": "1"})
 
@@ -189,7 +196,7 @@ async def cancel_task(
             raise Conflict(f"The run has ended already: it is {seen['status']}")
         job_id = await jobs.insert(c, JobKind.FINISH, parsed, user.user_id)
         await record(c, user, AuditAction.RUN_CANCELLED, parsed)
-        answer = await _accepted(c, user.user_id, parsed, once)
+        answer = await _accepted(api, c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.FINISH, job_id))
     log.info("cancel requested", task_id=task_id)
     return answer
@@ -229,7 +236,7 @@ async def resume_task(
         if not await tasks.request_resume(c, user.user_id, parsed):
             raise Conflict("The run was changed by another request meanwhile")
         await record(c, user, AuditAction.RUN_RESUMED, parsed)
-        answer = await _accepted(c, user.user_id, parsed, once)
+        answer = await _accepted(api, c, user.user_id, parsed, once)
     await api.changed(parsed, (JobKind.PLAN, job_id))
     log.info("resumed", task_id=task_id)
     return answer

@@ -13,7 +13,8 @@ import pytest
 
 from shared.db.migrate import migrate
 from shared.db.pool import Database, open_database
-from shared.settings import S3, Postgres, load
+from shared.resources import Resources, open_resources
+from shared.settings import S3, Postgres, Redis, load
 from shared.storage import open_store
 from tests.integration import api_client
 
@@ -72,6 +73,19 @@ async def worker_db(env: dict[str, str]) -> AsyncIterator[Database]:
         env["WORKER_DATABASE_URL"], load(Postgres, env), application="test-worker"
     ) as db:
         yield db
+
+
+@pytest.fixture
+async def worker_resources(env: dict[str, str], buckets: None) -> AsyncIterator[Resources]:
+    """All that a worker has open."""
+    async with open_resources(
+        env["WORKER_DATABASE_URL"],
+        postgres=load(Postgres, env),
+        redis=load(Redis, env),
+        s3=load(S3, env),
+        application="test-worker",
+    ) as opened:
+        yield opened
 
 
 @pytest.fixture

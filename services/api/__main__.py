@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -13,6 +14,7 @@ import uvicorn
 from litestar import Litestar
 
 from services.api.app import create_app
+from services.api.connections import guarded, watch
 from services.api.context import load_settings
 from shared.errors import ConfigurationError
 from shared.logging import configure
@@ -32,9 +34,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watching = asyncio.create_task(watch(self.server_state.connections))
         # what is there now stays: the collector need not go over all of it again and again
         gc.collect()
         gc.freeze()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._watching.cancel()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         context = self._litestar.state.get("context")
@@ -55,7 +62,7 @@ def main() -> int:
         app,
         host=settings.api.host,
         port=settings.api.port,
-        http="httptools",
+        http=guarded(settings.http),
         loop="uvloop",
         ws="none",
         lifespan="on",

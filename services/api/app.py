@@ -12,7 +12,7 @@ from litestar.di import Provide
 from services.api import openapi, tokens
 from services.api.accounts import Accounts
 from services.api.auth import Authenticate
-from services.api.body import MOST_BYTES, JsonRequest
+from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.idempotency import provide_once
 from services.api.keys import ApiKeys
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> Litestar:
             "once": Provide(provide_once),
         },
         request_class=JsonRequest,
-        request_max_body_size=MOST_BYTES,
+        request_max_body_size=settings.http.max_json_bytes,
         middleware=[Authenticate()],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],

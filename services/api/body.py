@@ -21,8 +21,6 @@ from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 
 Faults = list[tuple[str, str]]
 
-MOST_BYTES = 2**20
-"""Of a JSON body; the largest that makes sense is a train request that names 2,000 columns."""
 MOST_FAULTS = 100
 """Named in one answer."""
 

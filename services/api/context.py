@@ -26,7 +26,7 @@ from shared.db.pool import Database
 from shared.errors import NotFound
 from shared.queue import announce, hint
 from shared.resources import Resources
-from shared.settings import S3, Api, Auth, Logging, Postgres, Quotas, Redis, Retention, load, require
+from shared.settings import S3, Api, Auth, Http, Logging, Postgres, Quotas, Redis, Retention, load, require
 from shared.storage import Store
 
 STORE_PATIENCE_S = 6.0
@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     retention: Retention
     quotas: Quotas
     logging: Logging
+    http: Http
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -57,6 +58,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         retention=load(Retention, environ),
         quotas=load(Quotas, environ),
         logging=load(Logging, environ),
+        http=load(Http, environ),
     )
     require(settings.postgres, "api_database_url")
     require(settings.s3, "s3_endpoint_url")

@@ -449,6 +449,16 @@ NOT_SCIKIT_LEARN: dict[str, str] = {"xgboost": "XGBoost", "lightgbm": "LightGBM"
 """Slugs of models that are another library's, which no .skops is made of."""
 
 
+def not_skops(task_type: TaskType, slug: str) -> str | None:
+    """Why a model cannot be had as .skops, as far as its name tells; None where it probably can."""
+    if task_type == TaskType.TIME_SERIES:
+        return "Models of time series are not scikit-learn's and cannot be had as .skops; take the pickle"
+    if slug in NOT_SCIKIT_LEARN:
+        name = NOT_SCIKIT_LEARN[slug]
+        return f"This model is {name}'s and not scikit-learn's, and cannot be had as .skops; take the pickle"
+    return None
+
+
 class ConversionStatus(enum.StrEnum):
     BUILDING = "building"
     READY = "ready"

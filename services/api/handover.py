@@ -17,7 +17,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Stream
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from services.api import answers
 from services.api import audit as trail
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 PICKLE = "application/octet-stream"
 ZIP = "application/zip"
+SKOPS = "application/octet-stream"
 CSV = "text/csv"  # Litestar adds the charset
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
@@ -53,6 +54,7 @@ class Download(Struct, frozen=True, kw_only=True):
     content_type: str
     size_bytes: int
     sha256: str
+    types: list[str] | None = None
 
     @property
     def etag(self) -> str:
@@ -142,6 +144,7 @@ async def _link(api: Context, user: Identity, file: Download) -> Response[Link]:
         size_bytes=file.size_bytes,
         sha256=file.sha256,
         expires_at=expires_at,
+        types=UNSET if file.types is None else file.types,
     )
     return Response(link, headers={"Cache-Control": "no-store", "Vary": "Accept"})
 

@@ -12,7 +12,7 @@ import structlog
 from services.trainer.child import ChildFailed
 from services.trainer.outcome import SKOPS_FILE, Converted, FitOutcome
 from services.trainer.workbench import TICK_S, Patience, Stopped, Workbench
-from shared.contracts import NOT_SCIKIT_LEARN, TaskType
+from shared.contracts import TaskType, not_skops
 from shared.db import candidates, conversions
 from shared.db.jobs import Job
 from shared.errors import ArtifactRefused, NotConvertible, TrainyardError
@@ -39,7 +39,8 @@ class ConvertJobs:
         if row is None:  # it is there already, or its run is going
             async with bench.result(job):
                 return
-        refuse_others(row["task_type"], row["model_name"])
+        if reason := not_skops(TaskType(row["task_type"]), row["model_name"]):
+            raise NotConvertible(reason)
         bench.keys.verify(*candidates.artifact(row))
         user_id, task_id, slug, attempt = job.user_id, row["task_id"], row["model_name"], row["attempt"]
         outcome = msgspec.convert(row["outcome"], FitOutcome)
@@ -117,13 +118,3 @@ class ConvertJobs:
                 f"The conversion failed: {error.detail}" if isinstance(error, ChildFailed) else error.detail
             )
             await conversions.failed(c, job.subject_id, job.user_id, job.attempt, reason, final=final)
-
-
-def refuse_others(task_type: str, slug: str) -> None:
-    """Raises NotConvertible for a model that is not scikit-learn's, before anything of it is fetched."""
-    if task_type == TaskType.TIME_SERIES:
-        raise NotConvertible("a time series model is not scikit-learn's; take the pickle")
-    if slug in NOT_SCIKIT_LEARN:
-        raise NotConvertible(
-            f"it is a model of {NOT_SCIKIT_LEARN[slug]} and not scikit-learn's; take the pickle"
-        )

@@ -16,6 +16,7 @@ from shared.contracts import (
     MODELS,
     BundleStatus,
     CandidateStatus,
+    ConversionStatus,
     ModelStatus,
     Stage,
     TaskStatus,
@@ -278,6 +279,19 @@ _EXAMPLES: dict[str, Examples] = {
         "ready": (
             "There to be downloaded",
             {"status": BundleStatus.READY, "progress": 1, "size_bytes": 812345, "expires_at": AT},
+        ),
+    },
+    "Conversion": {
+        "building": ("Being converted", {"status": ConversionStatus.BUILDING}),
+        "ready": (
+            "There to be downloaded",
+            {
+                "status": ConversionStatus.READY,
+                "types": ["numpy.clip", "pandas.core.generic.NDFrame", "pandas.core.generic.NDFrame.astype"],
+                "requires": ["scikit-learn==1.9.1", "pandas==2.3.3", "skops==0.16.0"],
+                "size_bytes": 49662,
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            },
         ),
     },
     "SaveRequest": {

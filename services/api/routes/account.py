@@ -20,8 +20,9 @@ from services.api.context import Context
 from services.api.handover import ZIP, Download, hand_over, handed_over
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
-from services.api.routes.downloads import GET_AND_HEAD, LOOK_EVERY_S, wait_s
+from services.api.routes.downloads import GET_AND_HEAD
 from services.api.scopes import SCOPE
+from services.api.waiting import LOOK_EVERY_S, wait_s
 from shared.contracts import (
     Account,
     AccountLimits,

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import HttpMethod, Request, Response, Router, get, route
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, PathParameter
+from litestar.params import PathParameter, QueryParameter
 
-from services.api.answers import CACHE_CONTROL, JSON, LOCATION, RETRY_AFTER, Answer, answer
+from services.api.answers import CACHE_CONTROL, RETRY_AFTER, answer
 from services.api.auth import Identity
 from services.api.choosing import choose, plan_of
 from services.api.context import Context, TaskId, parse_id
 from services.api.handover import CSV, PICKLE, ZIP, Download, hand_over, handed_over
 from services.api.problems import responses
+from services.api.routes import skops
+from services.api.waiting import AGAIN_S, Prefer, built, not_yet, still_built, wait_s
 from shared.contracts import (
     BEST_MODEL,
     TERMINAL,
     Bundle,
     BundleStatus,
     CandidateStatus,
+    Conversion,
     JobKind,
     TaskStatus,
 )
@@ -32,7 +33,10 @@ from shared.db.pool import Connection, without_nulls
 from shared.errors import (
     BundleFailed,
     BundleNotFound,
+    ConversionFailed,
+    InvalidRequest,
     ModelNotFound,
+    NotConvertible,
     StorageUnavailable,
     TaskNotFound,
     TrainingNotCompleted,
@@ -40,12 +44,7 @@ from shared.errors import (
 from shared.queue import hint
 from shared.storage import bundle_key, model_key, report_key
 
-WAIT_S = 10.0
-LONGEST_WAIT_S = 60.0
-LOOK_EVERY_S = 0.25
 LEADERBOARD = "leaderboard.csv"
-
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
 
 GET_AND_HEAD = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -64,9 +63,18 @@ async def ended(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     "/download-model/{task_id:str}/{model_name:str}",
     http_method=GET_AND_HEAD,
     status_code=200,
-    summary="One model as a pickle",
-    responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, StorageUnavailable)
-    | handed_over(PICKLE),
+    summary="One model, as a pickle or as .skops",
+    responses=responses(
+        TaskNotFound,
+        ModelNotFound,
+        TrainingNotCompleted,
+        InvalidRequest,
+        NotConvertible,
+        ConversionFailed,
+        StorageUnavailable,
+    )
+    | handed_over(PICKLE)
+    | {202: still_built(Conversion)},
 )
 async def download_model(
     task_id: TaskId,
@@ -74,14 +82,26 @@ async def download_model(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
+    file_format: Annotated[
+        Literal["pickle", "skops"], QueryParameter(name="format", description="In which format")
+    ] = "pickle",
+    prefer: Prefer = None,
 ) -> Response[Any]:
-    """The file `{slug}_{task_id}.pkl`, or `best_model_{task_id}.pkl`; open it with `joblib.load`."""
+    """The file `{slug}_{task_id}.pkl`, or `best_model_{task_id}.pkl`; open it with `joblib.load`. With
+    `format=skops` the file `{slug}_{task_id}.skops`, for `skops.io.load`, of a model that is scikit-learn's:
+    it is made when it is first asked for, as the ZIP is, and `types` of the link, or of
+    `/ml/conversions/{task_id}/{model_name}`, says what `trusted=` has to name."""
     parsed = parse_id(task_id, TaskNotFound)
     async with api.db.transaction(user.user_id) as c:
         task = await ended(c, user.user_id, parsed)
         rows = await candidates.board(c, parsed, user.user_id)
-    chosen = choose(rows, plan_of(task["plan"]), model_name)
+    plan = plan_of(task["plan"])
+    chosen = choose(rows, plan, model_name)
     stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
+    if file_format == "skops" and plan is not None:
+        return await skops.download(
+            request, api, parsed, plan.task_type, chosen, stem=stem, wait_s=wait_s(prefer)
+        )
     file = Download(
         what="model",
         subject_id=parsed,
@@ -136,36 +156,38 @@ async def download_leaderboard(
     summary="Everything of a run as one ZIP",
     responses=responses(TaskNotFound, ModelNotFound, TrainingNotCompleted, BundleFailed, StorageUnavailable)
     | handed_over(ZIP)
-    | {
-        202: Answer(
-            Bundle,
-            description="Still being built; to a browser (`Accept: text/html`) a page that becomes the file",
-            media_type=JSON,
-            files=("text/html",),
-            headers=(LOCATION, RETRY_AFTER, CACHE_CONTROL),
-        )
-    },
+    | {202: still_built(Bundle)},
 )
 async def download_all_models(
     task_id: TaskId,
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
-    prefer: Annotated[
-        str | None, HeaderParameter(name="Prefer", description="`wait=N`: seconds to wait, at most 60")
-    ] = None,
+    prefer: Prefer = None,
 ) -> Response[Any]:
     """The file `all_models_{task_id}.zip`. Where it is not built yet it is built now, and the call waits
     a while for it; what is not ready by then is at `Location`. To a browser that is a page which turns
     into the file by itself."""
     parsed = parse_id(task_id, TaskNotFound)
     bundle = await _ask(api, user.user_id, parsed)
+
+    async def look() -> Any:
+        async with api.db.transaction(user.user_id) as c:
+            return await bundles.get(c, parsed, user.user_id)
+
     if bundle["status"] == BundleStatus.BUILDING:
-        bundle = await _wait(api, user.user_id, parsed, wait_s(prefer)) or bundle
+        bundle = await built(api, look, wait_s(prefer)) or bundle
     if bundle["status"] == BundleStatus.FAILED:
         raise BundleFailed(bundle["error"])
     if bundle["status"] == BundleStatus.BUILDING:
-        return _not_yet(request, parsed, bundle)
+        percent = round(100 * bundle["progress"])
+        return not_yet(
+            request,
+            _bundle(bundle),
+            location=f"/ml/bundles/{parsed}",
+            doing="Packing your models",
+            bar=f'<progress max="100" value="{percent}">{percent}%</progress>',
+        )
     file = Download(
         what="bundle",
         subject_id=parsed,
@@ -195,45 +217,6 @@ async def _ask(api: Context, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     return bundle
 
 
-async def _wait(api: Context, user_id: uuid.UUID, task_id: uuid.UUID, seconds: float) -> Any | None:
-    """The bundle once it is built or has failed, or as it is when the time is up; between the looks
-    no connection is held."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    bundle = None
-    while (left := until - loop.time()) > 0 and not api.watches.stopping:
-        await api.watches.rest(min(LOOK_EVERY_S, left))
-        async with api.db.transaction(user_id) as c:
-            bundle = await bundles.get(c, task_id, user_id)
-        if bundle is None or bundle["status"] != BundleStatus.BUILDING:
-            break
-    return bundle
-
-
-def wait_s(prefer: str | None) -> float:
-    """`Prefer: wait=N` (RFC 7240, section 4.3), or how long a call waits by itself."""
-    match = _WAIT.search(prefer or "")
-    return min(float(match.group(1)), LONGEST_WAIT_S) if match else WAIT_S
-
-
-def _not_yet(request: Request[Any, Any, Any], task_id: uuid.UUID, bundle: Any) -> Response[Any]:
-    headers = {"Location": f"/ml/bundles/{task_id}", "Retry-After": "2", "Cache-Control": "no-store"}
-    if "text/html" in request.headers.get("accept", "").lower():
-        page = _PAGE.format(percent=round(100 * bundle["progress"]))
-        return Response(page, status_code=202, media_type="text/html", headers=headers)
-    return Response(_bundle(bundle), status_code=202, headers=headers)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta http-equiv="refresh" content="1"><title>Packing your models</title></head>
-<body><h1>Packing your models</h1>
-<p><progress max="100" value="{percent}">{percent}%</progress></p>
-<p>The download begins by itself as soon as the ZIP is ready.</p></body>
-</html>
-"""
-
-
 def _bundle(row: Any) -> Bundle:
     fields = without_nulls(row, "size_bytes", "expires_at", "error")
     if fields["status"] != BundleStatus.READY:  # what an earlier one had
@@ -259,12 +242,18 @@ async def get_bundle(
                 raise TaskNotFound
             raise BundleNotFound
     building = bundle["status"] == BundleStatus.BUILDING
-    headers = {"Cache-Control": "no-store"} | ({"Retry-After": "2"} if building else {})
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": AGAIN_S} if building else {})
     return Response(_bundle(bundle), headers=headers)
 
 
 router = Router(
     path="/ml",
-    route_handlers=[download_model, download_leaderboard, download_all_models, get_bundle],
+    route_handlers=[
+        download_model,
+        download_leaderboard,
+        download_all_models,
+        get_bundle,
+        skops.get_conversion,
+    ],
     tags=["Downloads"],
 )

@@ -92,6 +92,7 @@ EXPECTED = {
     "GET /ml/download-leaderboard/{task_id}",
     "GET /ml/download-all-models/{task_id}",
     "GET /ml/bundles/{task_id}",
+    "GET /ml/conversions/{task_id}/{model_name}",
     "POST /models/save",
     "GET /models",
     "GET /models/stats",

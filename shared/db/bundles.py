@@ -24,6 +24,7 @@ async def ask(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, ttl_s: floa
             requested_at = now(),
             expires_at = CASE WHEN b.status = 'ready' AND b.expires_at > now()
                               THEN now() + make_interval(secs => $3) END
+        WHERE b.user_id = excluded.user_id
         RETURNING status, attempt, progress, size_bytes, sha256, error, expires_at,
             status = 'building' AS build
         """,

@@ -60,16 +60,33 @@ class Ledger:
         self.entries: list[Entry] = []
         self.paragraphs: list[str] = []
 
-    def markdown(self) -> str:
-        rows = [HEAD, ["---"] * len(HEAD), *(entry.cells() for entry in self.entries)]
-        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        return "\n\n".join([machine(), table, *self.paragraphs])
+    def markdown(self, earlier: str = "") -> str:
+        """`earlier`: what other tests came to under the same command and machine, which stays."""
+        rows = [_row(entry.cells()) for entry in self.entries]
+        paragraphs = self.paragraphs
+        if earlier.startswith(machine()):
+            table, *below = earlier.removeprefix(machine()).strip().split("\n\n")
+            new = {_fault(row) for row in rows}
+            rows = [row for row in table.splitlines()[2:] if _fault(row) not in new] + rows
+            paragraphs = paragraphs or below
+        return "\n\n".join(
+            [machine(), "\n".join([_row(HEAD), _row(["---"] * len(HEAD)), *rows]), *paragraphs]
+        )
 
     def write(self) -> None:
-        """Into the page, between the marks."""
+        """Into the page, between the marks. The tests of a long run may be run one file after another, or
+        side by side, with the same seed: each adds its rows."""
         before, _, rest = PAGE.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{BEGIN}\n\n{self.markdown()}\n\n{END}{after}")
+        earlier, _, after = rest.partition(END)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{self.markdown(earlier.strip())}\n\n{END}{after}")
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _fault(row: str) -> str:
+    return row.removeprefix("| ").partition(" | ")[0].removesuffix(" (FAILED)")
 
 
 def machine() -> str:

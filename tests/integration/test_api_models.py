@@ -14,6 +14,7 @@ from shared.db import models
 from shared.db.pool import Database
 from tests.integration import api_runs
 from tests.integration.api_client import Api
+from tests.integration.signatures import signed
 
 
 @pytest.fixture
@@ -42,7 +43,14 @@ async def make_ready(api: Api, db: Database, model: dict[str, Any], path: str, c
     stored = await store.put_bytes(store.models, path, content, content_type="application/octet-stream")
     async with db.transaction() as c:
         await models.ready(
-            c, uuid.UUID(model["id"]), file_path=path, file_size=stored.size_bytes, sha256=stored.sha256
+            c,
+            uuid.UUID(model["id"]),
+            file_path=path,
+            file_size=stored.size_bytes,
+            sha256=stored.sha256,
+            signature=signed(
+                uuid.UUID(model["user_id"]), uuid.UUID(model["task_id"]), "random_forest", stored.sha256
+            ),
         )
 
 
@@ -99,7 +107,14 @@ async def test_only_a_path_under_the_owners_prefix_is_signed(
     for path in (f"{uuid.uuid4()}/theirs.pkl", f"{user}/../other/theirs.pkl", f"{user}x/y.pkl"):
         model = await save(me, run)
         async with worker_db.transaction() as c:
-            await models.ready(c, uuid.UUID(model["id"]), file_path=path, file_size=1, sha256="0" * 64)
+            await models.ready(
+                c,
+                uuid.UUID(model["id"]),
+                file_path=path,
+                file_size=1,
+                sha256="0" * 64,
+                signature=signed(user, run, "random_forest", "0" * 64),
+            )
         answer = await me.get(f"/models/{model['id']}/download")
         assert (answer.status_code, answer.json()["detail"]) == (404, "Model not found")
 

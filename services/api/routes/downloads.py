@@ -82,8 +82,8 @@ async def download_model(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
-    file_format: Annotated[
-        Literal["pickle", "skops"], QueryParameter(name="format", description="In which format")
+    format: Annotated[
+        Literal["pickle", "skops"], QueryParameter(description="Which file of the model")
     ] = "pickle",
     prefer: Prefer = None,
 ) -> Response[Any]:
@@ -98,7 +98,7 @@ async def download_model(
     plan = plan_of(task["plan"])
     chosen = choose(rows, plan, model_name)
     stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
-    if file_format == "skops" and plan is not None:
+    if format == "skops" and plan is not None:
         return await skops.download(
             request, api, parsed, plan.task_type, chosen, stem=stem, wait_s=wait_s(prefer)
         )

@@ -43,10 +43,17 @@ def by_slug(request: TrainRequest) -> TrainRequest:
 
 
 def check_request(request: TrainRequest, columns: Sequence[str], profile: Profile | None) -> list[Fault]:
-    """All faults of `request` on a table with these columns; empty where it can be tried.
+    """All faults of `request` on a table with these columns, one a pointer; empty where it can be tried.
 
     Without a profile only names are checked.
     """
+    found: dict[str, str] = {}
+    for pointer, said in _faults(request, columns, profile):
+        found.setdefault(pointer, said)  # the first is what the others follow from
+    return list(found.items())
+
+
+def _faults(request: TrainRequest, columns: Sequence[str], profile: Profile | None) -> list[Fault]:
     described = {} if profile is None else {column.name: column for column in profile.columns}
     target = described.get(request.target)
     task_type = task_type_of(request, profile)
@@ -55,7 +62,9 @@ def check_request(request: TrainRequest, columns: Sequence[str], profile: Profil
         return faults
     faults += _target(request, target, profile.rows, task_type)
     faults += _special_columns(request, described)
-    if task_type is not TaskType.TIME_SERIES:
+    if task_type is TaskType.TIME_SERIES:
+        faults += _horizon(request, described, profile.rows)
+    else:
         faults += _amounts(request, described, profile.rows)
         faults += _features(request, described)
     return faults
@@ -203,6 +212,19 @@ def _special_columns(request: TrainRequest, described: dict[str, ColumnProfile])
     time = described.get(request.time_column or "")
     if time is not None and time.role == "constant":
         yield "/time_column", f"column {_shown(time.name)} holds the same time in every row"
+
+
+def _horizon(request: TrainRequest, described: dict[str, ColumnProfile], rows: int) -> Iterator[Fault]:
+    """Nothing can be forecast further than it is known: of a part of that it is left to the plan."""
+    series = described.get(request.series_column or "")
+    many = max(1, series.distinct) if series is not None else 1
+    known = (rows - described[request.target].missing) // many
+    if request.horizon is not None and request.horizon >= known > 0:
+        of = f"the shortest of {many:,} series has at most" if many > 1 else "the series has at most"
+        yield (
+            "/horizon",
+            f"a horizon of {request.horizon:,} is too far: {of} {known:,} values of {_shown(request.target)}",
+        )
 
 
 def _amounts(request: TrainRequest, described: dict[str, ColumnProfile], rows: int) -> Iterator[Fault]:

@@ -17,12 +17,17 @@ from litestar import Request
 from litestar.datastructures import State
 
 from services.api.auth import Identity
+from services.api.wording import wrong
 from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 
 Faults = list[tuple[str, str]]
 
 MOST_FAULTS = 100
 """Named in one answer."""
+
+ALSO_FAULTY = "also_faulty"
+"""Of a handler's `opt`: `async (request, fields without fault) -> Faults`, what else is wrong with a body
+that has faults of form already, so that nobody is told in two rounds."""
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 _AT = re.compile(r" - at `(?:key in )?\$(.*)`$")
@@ -40,7 +45,15 @@ class JsonRequest(Request[Identity, Any, State]):
             raise UnsupportedMedia(f"The body must be application/json, not {given[:100]}")
         parsed = parse(await self.body())
         wanted = self.route_handler.parsed_fn_signature.parameters["data"].annotation
-        return checked(parsed, wanted)
+        try:
+            return checked(parsed, wanted)
+        except InvalidRequest as error:
+            also = self.route_handler.opt.get(ALSO_FAULTY)
+            if also is None or not isinstance(parsed, dict):
+                raise
+            more = await also(self, sound_fields(parsed, wanted, error.errors))
+            found = {pointer: said for pointer, said in reversed([*error.errors, *more])}
+        raise InvalidRequest(_some(list(reversed(found.items()))))
 
 
 def parse(body: bytes) -> Any:
@@ -87,6 +100,13 @@ def checked(parsed: Any, wanted: Any) -> Any:
     raise InvalidRequest(_some(unstorable + [f for f in faults(parsed, wanted) if f[0] not in named]))
 
 
+def sound_fields(parsed: dict[str, Any], wanted: Any, found: Faults) -> dict[str, Any]:
+    """The fields of `parsed` that `wanted` has and that no fault is about."""
+    known = {field.encode_name for field in msgspec.structs.fields(wanted)}
+    faulty = {pointer.split("/")[1] for pointer, _ in found if pointer}
+    return {name: value for name, value in parsed.items() if name in known - faulty}
+
+
 def _some(found: Faults) -> Faults:
     """An answer that a person can read, however many faults a body has."""
     if len(found) <= MOST_FAULTS:
@@ -116,10 +136,12 @@ def _field_faults(value: Any, wanted: Any, pointer: str) -> Faults:
         msgspec.convert(value, wanted)
     except msgspec.ValidationError as error:
         item = _item_type(wanted)
-        if item is None or not isinstance(value, list):
-            return [_located(error, pointer)]
-        of_items = [f for i, v in enumerate(value) for f in _field_faults(v, item, f"{pointer}/{i}")]
-        return of_items or [_located(error, pointer)]
+        if item is not None and isinstance(value, list):
+            of_items = [f for i, v in enumerate(value) for f in _field_faults(v, item, f"{pointer}/{i}")]
+            if of_items:
+                return of_items
+        said = wrong(wanted, value)
+        return [_located(error, pointer) if said is None else (pointer, said)]
     return []
 
 

@@ -163,7 +163,14 @@ REQUESTS = [
         "a horizon longer than the series",
         lines("when,y", lambda i: f"{day(i)},{i % 5}", rows=30),
         "task",
-        ["/horizon", "30 steps", "horizon of 40", "at most"],
+        ["/horizon", "30 steps", "horizon of 20", "at most"],
+        {**SERIES, "horizon": 20},
+    ),
+    Bad(
+        "a horizon longer than the table",
+        lines("when,y", lambda i: f"{day(i)},{i % 5}", rows=30),
+        "train",
+        ["/horizon", "a horizon of 40 is too far", "at most 30 values of 'y'"],
         {**SERIES, "horizon": 40},
     ),
     Bad(
@@ -196,10 +203,17 @@ REQUESTS = [
         },
     ),
     Bad(
-        "a body with wrong and unknown fields",
+        "a body with wrong and unknown fields, and about columns that are not there",
         GOOD,
         "train",
-        ["/time_budget_s", "/test_size", "/colour"],
-        {"time_budget_s": -1, "test_size": "half", "colour": "blue"},
+        [
+            "/time_budget_s",
+            "/test_size",
+            "/colour",
+            "/target",
+            "/exclude_columns/0",
+            "from 1 to 86,400, not -1",
+        ],
+        {"time_budget_s": -1, "test_size": "half", "colour": "blue", "target": "z", "exclude_columns": ["q"]},
     ),
 ]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import structlog
-from litestar import Response, Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
 from services.api.audit import record
 from services.api.auth import Identity
+from services.api.body import ALSO_FAULTY
 from services.api.context import Context, TaskId, parse_id
 from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
@@ -38,6 +40,7 @@ from shared.db import files, jobs, tasks
 from shared.db.pool import Connection
 from shared.errors import (
     Conflict,
+    DatabaseUnavailable,
     FileNotFound,
     InvalidRequest,
     KeyInUse,
@@ -60,9 +63,27 @@ ACCEPTED = {
 }
 
 
+async def _also_faulty(request: Request[Identity, Any, Any], sound: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the file's profile says of the fields that have no fault of form."""
+    if "file_id" not in sound:
+        return []
+    asked = by_slug(msgspec.convert({"target": "any", **sound}, TrainRequest))
+    if "target" not in sound:  # no column has such a name: nothing more is said of the target
+        asked = msgspec.structs.replace(asked, target="")
+    user_id = request.user.user_id
+    with contextlib.suppress(DatabaseUnavailable):
+        async with request.app.state.context.db.transaction(user_id) as c:
+            try:
+                await _refuse_untrainable(c, user_id, asked)
+            except InvalidRequest as error:
+                return [fault for fault in error.errors if asked.target or fault[0] != "/target"]
+    return []
+
+
 @post(
     "/train",
     status_code=202,
+    opt={ALSO_FAULTY: _also_faulty},
     summary="Train models on a file",
     responses=responses(
         MalformedRequest,

@@ -6,12 +6,14 @@ import json
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.body import checked, faults, parse
-from shared.contracts import ModelPatch, SaveRequest, TrainRequest
+from services.api.routes.auth import DevLogin
+from shared.contracts import ApiKeyRequest, ModelPatch, SaveRequest, TrainRequest
 from shared.errors import InvalidRequest, MalformedRequest
 
 ID = str(uuid.UUID(int=1))
@@ -60,6 +62,58 @@ def test_every_fault_is_named_once(body: Any, pointers: list[str]) -> None:
         checked(body, TrainRequest)
     assert sorted(pointer for pointer, _ in caught.value.errors) == pointers
     assert all(detail and "`" not in detail for _, detail in caught.value.errors)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("time_budget_s", 0, "must be a number from 1 to 86,400, not 0"),
+        ("time_budget_s", "long", 'must be a number from 1 to 86,400, not "long"'),
+        ("test_size", 1, "must be a number above 0 and below 1, not 1"),
+        ("task_type", "x", 'must be one of "auto", "classification", "regression", "time_series", not "x"'),
+        ("seed", 1.5, "must be a whole number from 0 to 4,294,967,295, not 1.5"),
+        ("seed", 10**80, "must be a whole number from 0 to 4,294,967,295, not a number of so many digits"),
+        ("seed", True, "must be a whole number from 0 to 4,294,967,295, not true"),
+        ("horizon", "x", 'must be a whole number from 1 to 100,000 or null, not "x"'),
+        ("refit", "yes", 'must be true or false, not "yes"'),
+        ("models", [], "must be a list of 1 to 50 entries or null, not an empty list"),
+        ("models", {}, "must be a list of 1 to 50 entries or null, not an object"),
+        ("exclude_columns", None, "must be a list of at most 10,000 entries, not null"),
+        ("target", "", 'must be text of 1 to 1,000 characters, not ""'),
+        ("target", "x" * 1001, "must be text of 1 to 1,000 characters, not 1,001 characters"),
+        ("metric", ["r2"], "must be text or null, not a list of 1"),
+        ("file_id", "x", 'must be an id (a UUID), not "x"'),
+    ],
+)
+def test_faults_are_said_in_words(field: str, value: Any, says: str) -> None:
+    assert refusal({"file_id": ID, "target": "t", field: value}, TrainRequest) == [(f"/{field}", says)]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (" \t", 'must be text that is not blank, not " \\t"'),
+        ("", 'must be text that is not blank of at most 120 characters, not ""'),
+        (7, "must be text that is not blank of at most 120 characters, not 7"),
+        ("x" * 121, "must be text of 1 to 120 characters, not 121 characters"),
+    ],
+)
+def test_names_are_text_with_something_in_it(name: Any, says: str) -> None:
+    body = {"task_id": ID, "model_name": name, "tags": ["", "t"]}
+    assert refusal(body, SaveRequest) == [
+        ("/model_name", says),
+        ("/tags/0", 'must be text of 1 to 40 characters, not ""'),
+    ]
+
+
+def test_every_field_of_every_body_has_words() -> None:
+    for kind in (TrainRequest, SaveRequest, ModelPatch, DevLogin, ApiKeyRequest):
+        for field in msgspec.structs.fields(kind):
+            for value in (None, {}, [[]], [], 1e999, -1, "", " ", "\u202e", "x" * 9_999):
+                for pointer, said in faults({field.encode_name: value}, kind):
+                    if pointer.startswith(f"/{field.encode_name}"):
+                        assert said.startswith("must be"), (field.name, value, said)
+                        assert "regex" not in said
 
 
 def test_more_faults_than_anybody_reads_are_counted() -> None:

@@ -201,3 +201,20 @@ def test_needs_none_of_the_trainers_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_pointer_has_one_fault() -> None:
+    assert list(faults(time_column="when", group_column="nowhere")) == ["/group_column"]
+    assert list(faults(target="size", group_column="size")) == ["/group_column"]
+
+
+def test_a_horizon_that_the_whole_table_is_too_short_for() -> None:
+    assert faults(time_column="when", horizon=99) == {}
+    said = faults(time_column="when", horizon=100)
+    assert said == {"/horizon": "a horizon of 100 is too far: the series has at most 100 values of 'size'"}
+    assert "/horizon" in faults(time_column="when", target="rare", horizon=5)
+    assert faults(time_column="when", series_column="shop", horizon=24) == {}
+    assert (
+        "of 4 series has at most 25"
+        in faults(time_column="when", series_column="shop", horizon=25)["/horizon"]
+    )

@@ -15,6 +15,10 @@ TAKEOVERS = Counter("trainyard_takeovers", "Jobs claimed after an attempt that d
 RUNNING = Gauge("trainyard_jobs_running", "Jobs this process runs now", ["kind"])
 CANDIDATES = Counter("trainyard_candidates", "Candidates by outcome", ["model_name", "outcome"])
 BUNDLE_BYTES = Counter("trainyard_bundle_bytes", "Bytes of ZIPs built")
+SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds, 0 is missing", ["layer"])
+ARTIFACTS_REFUSED = Counter(
+    "trainyard_artifacts_refused", "Models neither opened nor copied, for want of a signature", ["job"]
+)
 QUEUE_DEPTH = Gauge("trainyard_queue_depth", "Jobs that wait, in the whole installation", ["kind"])
 QUEUE_AGE = Gauge("trainyard_queue_oldest_seconds", "Age of the oldest job that waits", ["kind"])
 

@@ -17,7 +17,7 @@ from shared.db import bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
 from shared.errors import ArtifactRefused, LeaseLost, TrainyardError
-from shared.metrics import BUNDLE_BYTES
+from shared.metrics import ARTIFACTS_REFUSED, BUNDLE_BYTES
 from shared.resources import Resources
 from shared.settings import S3, Retention
 from shared.signing import KeyRing
@@ -172,6 +172,7 @@ class PackagerJobs:
 
     async def save_given_up(self, job: Job, error: TrainyardError) -> None:
         if isinstance(error, ArtifactRefused):
+            ARTIFACTS_REFUSED.labels(job.kind).inc()
             log.error("artifact refused", model_id=str(job.subject_id), reason=error.detail)
         async with self._result(job) as c:
             await models.failed(c, job.subject_id, job.user_id, error.detail)

@@ -13,9 +13,10 @@ from services.trainer.child import ChildFailed
 from services.trainer.outcome import SKOPS_FILE, Converted, FitOutcome
 from services.trainer.workbench import TICK_S, Patience, Stopped, Workbench
 from shared.contracts import TaskType, not_skops
-from shared.db import candidates, conversions
+from shared.db import candidates, conversions, jobs
 from shared.db.jobs import Job
 from shared.errors import ArtifactRefused, NotConvertible, TrainyardError
+from shared.metrics import ARTIFACTS_REFUSED
 from shared.storage import model_key, skops_key
 
 log = structlog.get_logger(__name__)
@@ -25,14 +26,28 @@ CONVERT_S = 300.0
 STORE_AWAY_S = 30.0
 
 
+BUSY_S = 0.5
+"""How long a conversion is left to other trainers while this one has one under way."""
+
+
 class ConvertJobs:
-    """One at a time in a trainer: beside its fits, whose share of the memory is not for this."""
+    """One at a time in a trainer: beside its fits, whose share of the memory is not for this. A second one
+    is given back at once, so that it neither waits for what another trainer could begin nor keeps reports
+    from the lane that it would wait in."""
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.alone = asyncio.Lock()
 
     async def convert(self, job: Job) -> None:
+        if self.alone.locked():
+            async with self.bench.db.transaction() as c:
+                await jobs.wait(c, job, delay_s=BUSY_S, error="its trainer had another to convert")
+            return
+        async with self.alone:
+            await self._convert(job)
+
+    async def _convert(self, job: Job) -> None:
         bench, store = self.bench, self.bench.store
         async with bench.db.transaction() as c:
             row = await conversions.for_work(c, job.subject_id, job.user_id)
@@ -44,7 +59,7 @@ class ConvertJobs:
         bench.keys.verify(*candidates.artifact(row))
         user_id, task_id, slug, attempt = job.user_id, row["task_id"], row["model_name"], row["attempt"]
         outcome = msgspec.convert(row["outcome"], FitOutcome)
-        async with self.alone, self._watch(job) as stop, bench.scratch_folder() as scratch:
+        async with self._watch(job) as stop, bench.scratch_folder() as scratch:
             source = scratch / "artifact"
             await store.get_file(
                 store.artifacts, model_key(user_id, task_id, slug, attempt), source, sha256=row["sha256"]
@@ -110,6 +125,7 @@ class ConvertJobs:
                 return
         refused = isinstance(error, ArtifactRefused)
         if refused:
+            ARTIFACTS_REFUSED.labels(job.kind).inc()
             log.error("artifact refused", candidate=str(job.subject_id), reason=error.detail)
         # with a key that is missing now it may be opened later
         final = isinstance(error, NotConvertible) or (refused and not error.context.get("key_missing"))

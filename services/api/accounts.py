@@ -17,7 +17,7 @@ from services.api.auth import Identity
 from shared.contracts import AuditAction
 from shared.db import account, audit, users
 from shared.db.pool import Database
-from shared.errors import AccountBeingDeleted
+from shared.errors import AccountBeingDeleted, Unauthenticated
 
 REMEMBERED_S = 60.0
 REMEMBERED = 100_000
@@ -33,7 +33,7 @@ class Accounts:
         self._changes = 0
 
     async def admit(self, identity: Identity) -> None:
-        """Raises AccountBeingDeleted, DatabaseUnavailable."""
+        """Raises AccountBeingDeleted, Unauthenticated, DatabaseUnavailable."""
         known = (identity.user_id, identity.actor)
         if self._admitted.get(known, 0.0) > self._clock():
             return
@@ -41,8 +41,11 @@ class Accounts:
         async with self._db.transaction(identity.user_id) as c:
             if await account.is_being_erased(c, identity.user_id):
                 raise AccountBeingDeleted
-            if identity.actor != "key":  # whoever has a key has a row, and a key is not to make one again
+            if identity.actor != "key":
                 await users.ensure(c, identity.email)
+            elif not await account.has_key(c, identity.user_id, identity.key_id):
+                # remembered from before it went, with its account perhaps: that is not to come again by it
+                raise Unauthenticated("There is no such API key: it was revoked, or has expired")
             if identity.actor == "service":
                 await audit.insert_acted_as(
                     c, trail.deed(identity, AuditAction.ACCOUNT_ACTED_AS, identity.user_id)

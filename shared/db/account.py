@@ -230,6 +230,14 @@ async def export_bytes(c: Connection, user_id: uuid.UUID) -> int:
     return size
 
 
+async def has_key(c: Connection, user_id: uuid.UUID, key_id: uuid.UUID | None) -> bool:
+    return bool(
+        await c.fetchval(
+            "SELECT EXISTS (SELECT FROM trainyard.api_keys WHERE user_id = $1 AND id = $2)", user_id, key_id
+        )
+    )
+
+
 # --- erasure ------------------------------------------------------------------------------------
 
 

@@ -9,12 +9,12 @@ import asyncpg
 import httpx
 from msgspec import Struct
 
+from services.packager.erase import EraseJobs
 from shared.contracts import JobKind, TaskStatus
 from shared.db import jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database
-from shared.resources import Resources
-from shared.storage import saved_model_path
+from shared.storage import Store, saved_model_path
 from tests.integration import api_runs
 from tests.integration.api_client import Api, upload
 
@@ -24,6 +24,10 @@ TABLES = """
     WHERE a.attname = 'user_id' AND c.relkind = 'r' AND n.nspname IN ('trainyard', 'public')
     ORDER BY 1
 """
+
+
+LAST_WORDS = {"trainyard.audit": 1}
+"""What `rows_of` finds of an account that was deleted."""
 
 
 class Filled(Struct, frozen=True, kw_only=True):
@@ -105,9 +109,8 @@ async def rows_of(env: dict[str, str], user: uuid.UUID) -> dict[str, int]:
     return {name: count for name, count in {**counts, "auth.users": known}.items() if count}
 
 
-async def objects_of(resources: Resources, user: uuid.UUID) -> set[str]:
+async def objects_of(store: Store, user: uuid.UUID) -> set[str]:
     """Every object of the user's, as `bucket/key`."""
-    store = resources.store
     buckets = (store.datasets, store.artifacts, store.bundles, store.models)
     return {f"{b}/{item.key}" for b in buckets async for item in store.list(b, f"{user}/")}
 
@@ -117,3 +120,22 @@ async def claimed(db: Database, kind: JobKind) -> Job | None:
     async with db.transaction() as c:
         await c.execute("UPDATE trainyard.jobs SET run_after = now() WHERE kind = $1", kind)
         return await jobs.claim(c, [kind], "test", 60)
+
+
+async def ask_to_erase(client: httpx.AsyncClient, user: uuid.UUID) -> httpx.Response:
+    answer = await client.delete(f"/account?confirm={user}")
+    assert answer.status_code == 202, answer.text
+    return answer
+
+
+async def next_try(db: Database) -> Job:
+    """The job as the next worker gets it, after the one that had it died."""
+    async with db.transaction() as c:
+        await c.execute("UPDATE trainyard.jobs SET lease_until = NULL, tries = 0 WHERE kind = 'erase'")
+    job = await claimed(db, JobKind.ERASE)
+    assert job is not None
+    return job
+
+
+async def erase(eraser: EraseJobs) -> None:
+    await eraser.erase(await next_try(eraser.db))

@@ -151,6 +151,10 @@ class Trainer(Settings, frozen=True, kw_only=True):
     """Threads each fit may use."""
     trainer_memory_bytes: int = 0
     """The guard of one fit child; 0: three quarters of the machine's memory over the slots."""
+    trainer_scratch_bytes: int = 0
+    """What one fit child may write to the disk; 0: half of what is free there when the trainer starts."""
+    trainer_sandbox: Literal["auto", "require", "off"] = "auto"
+    """auto: every layer that this machine has; require: not without Landlock and seccomp."""
     trainer_cache_dir: str = ""
     """Decoded tables are kept here; empty: a folder under the system's temporary one."""
     trainer_cache_bytes: int = 10 * 2**30

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from services.trainer import sandbox, sandbox_choice, sandbox_disk
 from services.trainer.cache import TableCache
 from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import guard_bytes
@@ -58,12 +59,22 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
     worker = load(Worker, os.environ)
     keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
+    layers = sandbox_choice.chosen(trainer.trainer_sandbox)
+    sandbox_choice.announce(layers)
+    if layers.privileges:
+        sandbox.hide()  # the credentials are in this process's memory
     slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
     memory = trainer.trainer_memory_bytes or guard_bytes(slots)
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     with Scratch(cache_dir) as scratch:
         async with (
-            Children(steps, preload=preload, threads=trainer.trainer_threads) as children,
+            Children(
+                steps,
+                preload=preload,
+                threads=trainer.trainer_threads,
+                layers=layers,
+                disk_bytes=trainer.trainer_scratch_bytes or sandbox_disk.half_of_free(cache_dir),
+            ) as children,
             open_resources(
                 postgres.worker_database_url,
                 postgres=postgres,

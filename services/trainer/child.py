@@ -5,7 +5,8 @@ step is `step(**payload, scratch: Path, progress) -> struct`; its result comes b
 stay in `scratch`. Whatever a step does (eats memory, never ends, crashes the interpreter, forks), it
 is that step's failure, with a reason a user understands, and nothing else's.
 
-This keeps mistakes apart, not attackers: a step runs as the trainer's own OS user.
+A step is not trusted: `services.trainer.sandbox` keeps it in, and what it leaves is looked at before it
+is read.
 """
 
 from __future__ import annotations
@@ -13,63 +14,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 import structlog
 
-from services.trainer.child_main import (
-    FAILED,
-    FAILURE_FILE,
-    OUTPUT_FILE,
-    RESULT_FILE,
-    Failure,
-    Request,
-    name_of,
-)
+from services.trainer import sandbox_disk
+from services.trainer.child_main import FAILURE_FILE, RESULT_FILE, Request
 from services.trainer.child_memory import group_exceeds
+from services.trainer.child_outcome import ChildCancelled, ChildFailed, out_of_memory, outcome
 from services.trainer.child_process import Ended, ForkServer, Run, child_environ
-from shared.errors import ConfigurationError, TrainyardError
+from services.trainer.sandbox import Layers
+from services.trainer.sandbox_choice import held
+from shared.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
 
 PRELOAD = ("services.trainer.preload",)
 
-MAX_RESULT_BYTES = 256 * 2**20
-"""Above this a result is refused: the trainer holds it in memory."""
+DISK_BYTES = 16 * 2**30
+"""What a step may write, unless said otherwise."""
 
 _KILL_S = 1.0
-_MEMORY_EVERY_S = 0.2
-_TAIL_BYTES = 4096
-
-Kind = Literal["error", "memory", "deadline", "crashed", "killed", "exited", "lost"]
-
-
-class ChildFailed(TrainyardError):
-    """The process that ran it failed"""
-
-    slug = "child-failed"
-
-    def __init__(self, detail: str | None = None, *, kind: Kind = "error", **context: Any) -> None:
-        """`detail` is the reason for the user; `kind` for code.
-
-        error: the step raised · memory: over the guard · deadline · crashed: by a signal · killed:
-        SIGKILL from outside · exited: without a result · lost: the fork server went down or could not
-        fork, which says nothing about the step, so that it may be tried again.
-        """
-        self.kind = kind
-        super().__init__(detail, **context)
-
-
-class ChildCancelled(TrainyardError):
-    """The work was cancelled"""
-
-    slug = "child-cancelled"
+_WATCH_EVERY_S = 0.2
 
 
 class Children:
@@ -78,6 +49,7 @@ class Children:
     `steps` maps the names `run` takes to "module:function"; nothing else can be run. `preload` names the
     modules that the fork server imports (those of the steps are added), `threads` caps what each library
     starts in a step, and of `environ` (default: the process's) only what is harmless reaches a step.
+    `layers` keep a step in (default: all that hold on this machine), and `disk_bytes` is what it may write.
     """
 
     def __init__(
@@ -87,11 +59,15 @@ class Children:
         preload: Sequence[str] = PRELOAD,
         threads: int = 1,
         environ: Mapping[str, str] | None = None,
+        layers: Layers | None = None,
+        disk_bytes: int = DISK_BYTES,
     ) -> None:
         self._steps = dict(steps)
         modules = [target.partition(":")[0] for target in steps.values()]
         self._modules = list(dict.fromkeys([*preload, *modules]))
         self._environ = child_environ(os.environ if environ is None else environ, threads)
+        self._layers = held() if layers is None else layers
+        self._disk_bytes = disk_bytes
         self._server: ForkServer | None = None
         self._closed = False
 
@@ -107,7 +83,8 @@ class Children:
                 self._server.close()
                 self._server.kill()
                 self._server.process.wait()
-            self._server = ForkServer(self._modules, self._environ, self._replace)
+            hidden = self._layers.privileges
+            self._server = ForkServer(self._modules, self._environ, self._replace, hidden=hidden)
 
     def _replace(self) -> None:
         """At once, so that the next run does not wait for the preload."""
@@ -150,13 +127,16 @@ class Children:
         scratch: Path,
         timeout_s: float,
         memory_bytes: int,
+        reads: Sequence[Path] = (),
         on_progress: Callable[[float, str], None] | None = None,
         cancelled: asyncio.Event | None = None,
     ) -> bytes:
         """Run one step in a process of its own; its result as JSON.
 
-        `scratch` is made if need be. `timeout_s` counts from this call. `memory_bytes` guards the sum
-        over the step's processes. When this returns or raises, none of those processes is left.
+        `scratch` is made if need be; besides the libraries it and `reads` (files or folders) are all that
+        the step can open. `timeout_s` counts from this call. `memory_bytes` guards the sum over the step's
+        processes. When this returns or raises, none of those processes is left, and in `scratch` there are
+        folders and plain files only.
 
         Raises the TrainyardError that the step raised, ChildFailed for all else that went wrong,
         ChildCancelled once `cancelled` is set, ConfigurationError for an unknown step.
@@ -169,6 +149,9 @@ class Children:
             payload={name: msgspec.Raw(_encode(value)) for name, value in payload.items()},
             scratch=str(scratch),
             memory_bytes=memory_bytes,
+            disk_bytes=self._disk_bytes,
+            reads=[str(path.absolute()) for path in reads],
+            layers=self._layers,
         )
         started = time.monotonic()
         with _Stops(timeout_s, cancelled) as stops:
@@ -180,7 +163,7 @@ class Children:
             seconds=round(time.monotonic() - started, 3),
             max_rss_kib=ended.max_rss_kib,
         )
-        return _outcome(step, ended, scratch, memory_bytes)
+        return outcome(step, ended, request)
 
     async def _ended(
         self, request: Request, on_progress: Callable[[float, str], None] | None, stops: _Stops
@@ -195,7 +178,7 @@ class Children:
             try:
                 await stops.wait(run.started)
                 if run.pid is not None:
-                    async with _memory_watch(run.pid, request.memory_bytes) as exceeded:
+                    async with _watch(run.pid, request) as exceeded:
                         await stops.wait(run.ended, exceeded)
             finally:
                 await _stop(run, server)
@@ -219,7 +202,7 @@ class Children:
 
 
 class _Stops:
-    """What ends a wait early: the deadline, the cancelled event, the memory guard."""
+    """What ends a wait early: the deadline, the cancelled event, a limit exceeded."""
 
     def __init__(self, timeout_s: float | None, cancelled: asyncio.Event | None) -> None:
         self._timeout_s = timeout_s
@@ -254,16 +237,22 @@ class _Stops:
 
 
 @contextlib.asynccontextmanager
-async def _memory_watch(group: int, limit: int) -> AsyncIterator[asyncio.Task[ChildFailed]]:
-    """A task that ends, with the failure to raise, once the group holds more than `limit` bytes."""
+async def _watch(group: int, request: Request) -> AsyncIterator[asyncio.Task[ChildFailed]]:
+    """A task that ends, with the failure to raise, once the group takes more than it may."""
+
+    def look() -> ChildFailed | None:
+        if group_exceeds(group, request.memory_bytes):
+            return out_of_memory(request.memory_bytes)
+        why = sandbox_disk.too_much(group, Path(request.scratch), request.disk_bytes)
+        return ChildFailed(why, kind="disk") if why else None
 
     async def watch() -> ChildFailed:
-        exceeds = False
-        while not exceeds:
-            await asyncio.sleep(_MEMORY_EVERY_S)
+        failure = None
+        while failure is None:
+            await asyncio.sleep(_WATCH_EVERY_S)
             # in a thread: reading a large process's proportional size takes tens of milliseconds
-            exceeds = await asyncio.to_thread(group_exceeds, group, limit)
-        return _out_of_memory(limit)
+            failure = await asyncio.to_thread(look)
+        return failure
 
     task = asyncio.create_task(watch())
     try:
@@ -306,70 +295,3 @@ def _cleared(scratch: Path) -> Path:
 
 def _encode(value: Any) -> bytes:
     return msgspec.json.encode(value, enc_hook=os.fspath)
-
-
-def _outcome(step: str, ended: Ended, scratch: Path, memory_bytes: int) -> bytes:
-    """The result, or raise what became of it."""
-    if ended.refused:
-        raise ChildFailed(f"the process could not be started: {ended.refused}", kind="lost")
-    if ended.code is None:
-        raise ChildFailed("the process was lost with the one that started it; try again", kind="lost")
-    if ended.code == FAILED and (scratch / FAILURE_FILE).exists():
-        failure = msgspec.json.decode((scratch / FAILURE_FILE).read_bytes(), type=Failure)
-        raise _failure(step, failure, memory_bytes)
-    if ended.code == 0 and (scratch / RESULT_FILE).exists():
-        if (scratch / RESULT_FILE).stat().st_size > MAX_RESULT_BYTES:
-            raise ChildFailed("its result is too large")
-        return (scratch / RESULT_FILE).read_bytes()
-    tail = _tail(scratch / OUTPUT_FILE)
-    log.warning("child_died", step=step, code=ended.code, output=tail)
-    if "bad_alloc" in tail or "Cannot allocate memory" in tail:
-        raise _out_of_memory(memory_bytes)
-    if ended.code == -signal.SIGKILL:
-        raise ChildFailed("killed by the operating system, probably out of memory", kind="killed")
-    if ended.code < 0:
-        raise ChildFailed(f"the process crashed ({_signal_name(-ended.code)})", kind="crashed")
-    raise ChildFailed(f"the process ended early (exit code {ended.code})", kind="exited")
-
-
-def _failure(step: str, failure: Failure, memory_bytes: int) -> TrainyardError:
-    if failure.out_of_memory:
-        log.warning("step_ran_out_of_memory", step=step, traceback=failure.traceback)
-        return _out_of_memory(memory_bytes)
-    known = {name_of(kind): kind for kind in _domain_errors(TrainyardError)}
-    kind = next((known[name] for name in failure.classes if name in known), None)
-    if kind is None:
-        log.warning("step_raised", step=step, reason=failure.detail, traceback=failure.traceback)
-        return ChildFailed(failure.detail)
-    # not through its constructor: each class has its own parameters, and these are what they come to
-    error = kind.__new__(kind)
-    TrainyardError.__init__(error, failure.detail, **failure.context)
-    if failure.errors is not None:
-        error.errors = failure.errors  # type: ignore[attr-defined]
-    return error
-
-
-def _domain_errors(kind: type[TrainyardError]) -> Iterator[type[TrainyardError]]:
-    yield kind
-    for sub in kind.__subclasses__():
-        yield from _domain_errors(sub)
-
-
-def _out_of_memory(memory_bytes: int) -> ChildFailed:
-    return ChildFailed(f"ran out of memory: needed more than {memory_bytes // 2**20} MiB", kind="memory")
-
-
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

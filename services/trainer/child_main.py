@@ -1,8 +1,8 @@
 """What happens inside the process a fit runs in, from the fork to its exit.
 
 The process was forked by `services.trainer.forkserver`, so the heavy libraries are imported already.
-It shuts itself in (own session, limits, scratch folder as working directory), calls one step and
-leaves either `result.json` or `failure.json` in the scratch folder. No pickle goes to the trainer.
+It shuts itself in (own session, limits, scratch folder as working directory, the sandbox), calls one step
+and leaves either `result.json` or `failure.json` in the scratch folder. No pickle goes to the trainer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from services.trainer import sandbox
+from services.trainer.sandbox import Layers
 from shared.errors import TrainyardError
 
 RESULT_FILE = "result.json"
@@ -40,18 +42,27 @@ NICENESS = 5
 ADDRESS_SLACK = 2**30
 """RLIMIT_AS counts address space, of which allocators and threads reserve more than they ever touch."""
 
+TELLING_SLACK = 2**28
+"""What telling of a failure may take above that."""
+
+MAX_DESCRIPTORS = 1024
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """What the trainer asks for. `target` is "module:function"; `payload` its keyword arguments as JSON."""
+    """What the trainer asks for. `target` is "module:function"; `payload` its keyword arguments as JSON.
+    The step may write in `scratch` up to `disk_bytes` and read the paths in `reads`; `layers` keep it in."""
 
     target: str
     payload: dict[str, msgspec.Raw]
     scratch: str
     memory_bytes: int
+    disk_bytes: int
+    reads: list[str]
+    layers: Layers
 
 
 class Failure(msgspec.Struct, kw_only=True):
@@ -63,6 +74,7 @@ class Failure(msgspec.Struct, kw_only=True):
     errors: list[tuple[str, str]] | None = None
     context: dict[str, Any] = {}
     out_of_memory: bool = False
+    out_of_disk: bool = False
 
 
 def prctl(option: int, value: int | bytes) -> None:
@@ -118,19 +130,32 @@ def _shut_in(request: Request, keep: set[int]) -> None:
     _close_all_but(keep)
     os.umask(0o077)
     os.chdir(request.scratch)
-    # whatever a killed fit leaves behind goes with its scratch folder
-    for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER"):
+    # whatever a killed fit leaves behind goes with its scratch folder; nowhere else can it write
+    for name in ("TMPDIR", "JOBLIB_TEMP_FOLDER", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         os.environ[name] = request.scratch
     tempfile.tempdir = None
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sandbox.show()
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, request.disk_bytes)
+    _limit(resource.RLIMIT_NOFILE, MAX_DESCRIPTORS)
     with contextlib.suppress(OSError, ValueError):  # macOS has no such limit
-        _limit_address_space(_mapped_bytes() + request.memory_bytes + ADDRESS_SLACK)
+        room = _mapped_bytes() + request.memory_bytes + ADDRESS_SLACK
+        _limit(resource.RLIMIT_AS, room + TELLING_SLACK)
+        _limit_address_space(room)
     with contextlib.suppress(OSError):  # where memory runs out all the same, the fit goes before the trainer
         Path("/proc/self/oom_score_adj").write_text("500")
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     faulthandler.enable(file=2)
+    sandbox.enter(request.layers, scratch=Path(request.scratch), reads=[Path(path) for path in request.reads])
+
+
+def _limit(kind: int, value: int) -> None:
+    """Soft and hard, so that it cannot be lifted; a lower one that is there stays."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _limit_address_space(room: int | None) -> None:
@@ -230,7 +255,9 @@ def _failure(error: BaseException, scratch: Path) -> Failure:
         )
     first_line = (str(error).strip().splitlines() or [""])[0].replace(str(scratch), "scratch")[:300]
     detail = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
-    return Failure(detail=detail, traceback=trace, out_of_memory=_is_memory(error))
+    return Failure(
+        detail=detail, traceback=trace, out_of_memory=_is_memory(error), out_of_disk=_is_disk(error)
+    )
 
 
 def _is_memory(error: BaseException) -> bool:
@@ -238,6 +265,11 @@ def _is_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return "bad_alloc" in str(error) or "bad allocation" in str(error)
+
+
+def _is_disk(error: BaseException) -> bool:
+    """A file grew to RLIMIT_FSIZE, of which Python ignores the signal; pyarrow tells it in words alone."""
+    return getattr(error, "errno", None) == errno.EFBIG or os.strerror(errno.EFBIG) in str(error)
 
 
 def name_of(kind: type) -> str:

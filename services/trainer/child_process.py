@@ -80,8 +80,8 @@ _FIXED = {
 }
 
 _BOOT = (
-    "import json, sys; fd, pid, sys.path[:], modules = json.loads(sys.argv[1]); "
-    "from services.trainer.forkserver import main; main(fd, pid, modules)"
+    "import json, sys; fd, pid, sys.path[:], modules, hidden = json.loads(sys.argv[1]); "
+    "from services.trainer.forkserver import main; main(fd, pid, modules, hidden=hidden)"
 )
 """Not `-m`: a `__main__` with a name would be imported again by every worker that joblib spawns."""
 
@@ -98,16 +98,22 @@ def child_environ(environ: Mapping[str, str], threads: int) -> dict[str, str]:
 class ForkServer:
     """One fork server process. It is started at once; `settled` needs a running loop.
 
-    `on_lost` is called where it ends by itself after it has served.
+    `on_lost` is called where it ends by itself after it has served. `hidden`: from the memory of processes
+    of the same user.
     """
 
     def __init__(
-        self, modules: Sequence[str], environ: Mapping[str, str], on_lost: Callable[[], object]
+        self,
+        modules: Sequence[str],
+        environ: Mapping[str, str],
+        on_lost: Callable[[], object],
+        *,
+        hidden: bool,
     ) -> None:
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         paths = [path or str(Path.cwd()) for path in sys.path]
-        boot = json.dumps([theirs.fileno(), os.getpid(), paths, list(modules)])
+        boot = json.dumps([theirs.fileno(), os.getpid(), paths, list(modules), hidden])
         self.process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, boot],
             env=dict(environ),

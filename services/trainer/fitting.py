@@ -86,7 +86,13 @@ class FitJobs:
             }
             try:
                 answer = await bench.step(
-                    "fit", payload, scratch, timeout_s=left, on_progress=on_progress, cancelled=stop
+                    "fit",
+                    payload,
+                    scratch,
+                    reads=[table],
+                    timeout_s=left,
+                    on_progress=on_progress,
+                    cancelled=stop,
                 )
             except ChildFailed as error:
                 if error.kind != "deadline":

@@ -11,6 +11,7 @@ descriptors: `link` (a socket of that run), `request` (an open file), `progress`
 the other way, or its end, means: kill the group. When `control` closes, the trainer is gone: every group
 is killed and this process ends.
 
+It was started with the environment that fits may see, so that nothing of the trainer's is in its memory.
 It imports nothing of the trainer but `child_main`, starts no thread, and never blocks.
 """
 
@@ -31,7 +32,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.trainer import child_main
+from services.trainer import child_main, sandbox
 
 FDS_PER_RUN = 4
 OUTPUT_HEAD = 2**20
@@ -275,13 +276,15 @@ def _os_threads() -> int:
         return 1
 
 
-def main(control_fd: int, trainer_pid: int, modules: Sequence[str]) -> None:
+def main(control_fd: int, trainer_pid: int, modules: Sequence[str], *, hidden: bool) -> None:
     """Preload `modules`, say so, and serve until the trainer is gone."""
     started = time.monotonic()
     # a preload that hangs must not outlive the trainer; later the closed socket tells, since a server
     # that is simply killed could not take the grandchildren with it
     child_main.die_with(trainer_pid)
     child_main.set_name("trainyard-forks")
+    if hidden:
+        sandbox.hide()  # a fit that got out must not write into what the next one is forked from
     # a service manager signals every process of the unit, but the trainer decides what is drained
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -68,7 +68,9 @@ class TrainerJobs:
 
     async def _profile(self, file: Any, stop: asyncio.Event) -> Profile:
         async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
-            answer = await self.bench.step("profile", {"table": str(table)}, scratch, cancelled=stop)
+            answer = await self.bench.step(
+                "profile", {"table": str(table)}, scratch, reads=[table], cancelled=stop
+            )
             return msgspec.json.decode(answer, type=Profile)
 
     async def profile_given_up(self, job: Job, error: TrainyardError) -> None:
@@ -129,7 +131,7 @@ class TrainerJobs:
                     profile = await self._profile(file, stop)
                 async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
                     payload = {"table": str(table), "request": request, "profile": profile}
-                    answer = await self.bench.step("plan", payload, scratch, cancelled=stop)
+                    answer = await self.bench.step("plan", payload, scratch, reads=[table], cancelled=stop)
                     return msgspec.json.decode(answer, type=Plan)
         except TimeoutError:
             raise CannotTrain(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -41,15 +41,18 @@ class Scratch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._root, ignore_errors=True)
+        removed(self._root)
         if self._lock is not None:
             os.close(self._lock)
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[Path]:
         """A fresh folder, gone at the end of the block."""
-        with tempfile.TemporaryDirectory(dir=self._root, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        folder = Path(tempfile.mkdtemp(dir=self._root))
+        try:
+            yield folder
+        finally:
+            removed(folder)
 
 
 def _remove_leftovers(parent: Path) -> None:
@@ -60,9 +63,34 @@ def _remove_leftovers(parent: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+            removed(folder)
             log.info("scratch of a killed trainer removed", folder=folder.name)
         except BlockingIOError:  # its process lives
             pass
         finally:
             os.close(lock)
+
+
+def removed(folder: Path) -> None:
+    """Remove a folder with all it holds, as far as that is possible; never raises OSError.
+
+    A fit may have nested folders deeper than `shutil.rmtree` follows, or than a path can be long, and
+    left some that not even their owner may list: each is moved to the top, then emptied.
+    """
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        with contextlib.suppress(OSError), os.scandir(current) as entries:
+            for entry in list(entries):
+                with contextlib.suppress(OSError):
+                    if not entry.is_dir(follow_symlinks=False):
+                        Path(entry.path).unlink()
+                        continue
+                    deeper = Path(entry.path)
+                    deeper.chmod(0o700)
+                    waiting.append(deeper.rename(folder / uuid.uuid4().hex))
+        if current != folder:
+            with contextlib.suppress(OSError):
+                current.rmdir()
+    with contextlib.suppress(OSError):
+        folder.rmdir()

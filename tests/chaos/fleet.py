@@ -200,6 +200,8 @@ def fleet(directory: Path) -> Iterator[Fleet]:
             "LEASE_S": str(LEASE_S),
             "DRAIN_S": str(DRAIN_S),
             "TRAINER_SLOTS": str(SLOTS),
+            # fits here misbehave in ways that the sandbox forbids: start processes, kill the trainer
+            "TRAINER_SANDBOX": "off",
             "TRAINER_MEMORY_BYTES": str(MEMORY_BYTES),
             "TRAINER_CACHE_DIR": str(cache),
             **servers,

@@ -47,7 +47,7 @@ def surroundings(*, scratch: Path, progress: Any) -> dict[str, Any]:
         "initial_environ": Path("/proc/self/environ").read_text(),
         "cwd": str(Path.cwd()),
         "session": os.getsid(0) == os.getpid() == os.getpgid(0),
-        "nice": os.nice(0),
+        "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "core": resource.getrlimit(resource.RLIMIT_CORE),
         "address_space": resource.getrlimit(resource.RLIMIT_AS)[0],
         "mode": (scratch / "made").stat().st_mode & 0o777,

@@ -17,6 +17,7 @@ import structlog
 
 from services.trainer.child import ChildCancelled, ChildFailed, Children
 from services.trainer.child_memory import group_exceeds, guard_bytes
+from services.trainer.sandbox import OFF
 from tests.unit.trainer.child_call import STEPS, Call, alive, ended
 
 
@@ -29,6 +30,13 @@ async def children() -> AsyncIterator[Children]:
 @pytest.fixture
 def call(children: Children, tmp_path: Path) -> Call:
     return Call(children, tmp_path / "scratch")
+
+
+@pytest_asyncio.fixture
+async def free(tmp_path: Path) -> AsyncIterator[Call]:
+    """For steps that start processes, which they can where the kernel has no sandbox."""
+    async with Children(STEPS, preload=[], layers=OFF) as children:
+        yield Call(children, tmp_path / "scratch")
 
 
 def test_starts_before_there_is_a_loop(tmp_path: Path) -> None:
@@ -67,18 +75,18 @@ async def test_a_killed_server_is_replaced_before_it_is_needed(call: Call) -> No
             await asyncio.sleep(0.01)
 
 
-async def test_a_server_killed_in_mid_run_leaves_nothing_and_says_so(call: Call) -> None:
-    run = asyncio.create_task(call("forever"))
-    await call.spoke.wait()
-    leader, grandchild, apart, execed = call.pids()
+async def test_a_server_killed_in_mid_run_leaves_nothing_and_says_so(free: Call) -> None:
+    run = asyncio.create_task(free("forever"))
+    await free.spoke.wait()
+    leader, grandchild, apart, execed = free.pids()
     pidfds = [os.pidfd_open(pid) for pid in (leader, grandchild, execed)]
-    os.kill(call.children.server_pid, signal.SIGKILL)
+    os.kill(free.children.server_pid, signal.SIGKILL)
     with pytest.raises(ChildFailed) as caught:
         await run
     assert caught.value.kind == "lost"
     assert ended(pidfds)
     os.kill(apart, signal.SIGKILL)  # a session of its own, and no server to notice
-    assert await call("many_bytes", size=1) == "x"
+    assert await free("many_bytes", size=1) == "x"
 
 
 async def test_a_server_that_hangs_is_replaced(call: Call) -> None:
@@ -115,7 +123,7 @@ async def test_a_server_that_cannot_start_is_told(tmp_path: Path) -> None:
 
 
 async def test_leaving_ends_everything(tmp_path: Path) -> None:
-    async with Children(STEPS, preload=[]) as children:
+    async with Children(STEPS, preload=[], layers=OFF) as children:
         call = Call(children, tmp_path)
         run = asyncio.create_task(call("forever"))
         await call.spoke.wait()
@@ -131,9 +139,11 @@ _TRAINER = """
 import asyncio, sys
 from pathlib import Path
 from services.trainer.child import Children
+from services.trainer.sandbox import OFF
 
 async def main():
-    async with Children({"forever": "tests.unit.trainer.child_steps:forever"}, preload=[]) as children:
+    steps = {"forever": "tests.unit.trainer.child_steps:forever"}
+    async with Children(steps, preload=[], layers=OFF) as children:
         def heard(done, message):
             print("PIDS", children.server_pid, message, flush=True)
         await children.run("forever", {}, scratch=Path(sys.argv[1]), timeout_s=60, memory_bytes=2**29,

@@ -1,0 +1,106 @@
+"""What a fit does to the disk, seen from the trainer: how much it writes while it runs, and what it leaves.
+
+A limit of the kernel bounds each file (RLIMIT_FSIZE); nothing but the trainer bounds their sum and
+their number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_FILES = 2_000
+MAX_THREADS = 1024
+_LITTLE = 2**28
+
+_WRITTEN = re.compile(r"^write_bytes: (\d+)$", re.MULTILINE)
+
+
+def half_of_free(folder: Path) -> int:
+    """What one fit may write, in bytes: half of what is free on the disk of `folder`."""
+    return max(_LITTLE, _free(folder) // 2)
+
+
+def too_much(pid: int, scratch: Path, limit: int) -> str | None:
+    """Why the process is to be stopped, in words for its user; None while there is no reason.
+
+    Counted are what the folder holds and all that the process has ever written, so that files which
+    were removed but are still open count too. Several fits can fill a disk together: where little is left,
+    those that have written much are stopped.
+    """
+    used = 0
+    for number, entry in enumerate(_beneath(scratch)):
+        if number >= MAX_FILES:
+            return f"made more than {MAX_FILES:,} files"
+        with contextlib.suppress(OSError):
+            used += entry.stat(follow_symlinks=False).st_blocks * 512
+    used = max(used, _written(pid))
+    if used > limit:
+        return wrote_too_much(limit)
+    if used > _LITTLE and _free(scratch) < limit // 16:
+        return f"the disk is nearly full, and it wrote {used // 2**20} MiB to it"
+    if _threads(pid) > MAX_THREADS:
+        return f"started more than {MAX_THREADS:,} threads"
+    return None
+
+
+def wrote_too_much(limit: int) -> str:
+    return f"wrote more than {limit // 2**20} MiB to the disk"
+
+
+def oddity(scratch: Path) -> str | None:
+    """What in the folder is neither a folder nor a plain file of its own, once no process is left there.
+
+    The trainer goes on to read these files with its own rights: a symbolic or hard link would have it
+    hand over any file of the machine, its own environment included, and a FIFO would hold it up.
+    """
+    for number, entry in enumerate(_beneath(scratch)):
+        if number >= MAX_FILES:
+            return f"left more than {MAX_FILES:,} files"
+        status = entry.stat(follow_symlinks=False)
+        plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+        if not plain and not stat.S_ISDIR(status.st_mode):
+            return "left something in its folder that is no plain file"
+    return None
+
+
+def read_bounded(path: Path, limit: int) -> bytes | None:
+    """A file's content; None where it is larger than `limit` bytes."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
+def _free(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _beneath(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Every entry, however deep; what vanishes meanwhile, or cannot be listed, is left out."""
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def _written(pid: int) -> int:
+    """Bytes that the process has had sent to a disk (Linux; 0 where that is not told)."""
+    with contextlib.suppress(OSError):
+        found = _WRITTEN.search(Path(f"/proc/{pid}/io").read_text())
+        return int(found[1]) if found else 0
+    return 0
+
+
+def _threads(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        # after the name, which may hold anything, in brackets: man proc_pid_stat, field 20
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[17])
+    return 0

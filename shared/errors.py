@@ -143,6 +143,12 @@ class KeyReused(TrainyardError):
     slug = "idempotency-key-reused"
 
 
+class TooManyRequests(TrainyardError):
+    """Too many requests; try again later"""
+
+    slug = "too-many-requests"
+
+
 class QuotaExceeded(TrainyardError):
     """A limit of this account is reached"""
 

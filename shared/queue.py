@@ -120,6 +120,9 @@ async def listen(redis: ArqRedis, channel: str, heard: Callable[[bytes], None]) 
             async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
                 await subscription.subscribe(channel)
                 while True:
+                    # redis-py swallows a cancellation that comes while it connects
+                    if (this := asyncio.current_task()) is not None and this.cancelling():
+                        raise asyncio.CancelledError
                     message = await subscription.get_message(timeout=5.0)
                     if message is not None:
                         heard(message["data"])

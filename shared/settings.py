@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -94,6 +94,21 @@ class Api(Settings, frozen=True, kw_only=True):
     max_upload_bytes: int = 5 * 2**30
     allowed_hosts: str = ""
     """Further names, comma-separated, under which dev-login may be called besides loopback."""
+    cors_allowed_origins: str = ""
+    """Origins, comma-separated, whose pages may call the API; empty: its own alone."""
+    forwarded_allow_ips: str = "127.0.0.1"
+    """Addresses and networks of proxies, comma-separated, that are believed whom they ask for and how."""
+
+
+class RateLimits(Settings, frozen=True, kw_only=True):
+    """How often a minute, over all API processes; 0: without a limit."""
+
+    rate_limit_reads_per_min: Annotated[int, msgspec.Meta(ge=0)] = 3000
+    """GET and HEAD of one user."""
+    rate_limit_writes_per_min: Annotated[int, msgspec.Meta(ge=0)] = 300
+    """Everything else of one user."""
+    rate_limit_failed_logins_per_min: Annotated[int, msgspec.Meta(ge=0)] = 60
+    """Tokens of one address that were refused."""
 
 
 class Http(Settings, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from services.api.connections import guarded, watch
 from services.api.context import load_settings
 from shared.errors import ConfigurationError
 from shared.logging import configure
-from shared.settings import secrets_of
+from shared.settings import Api, secrets_of
 
 GRACE_S = 10
 """How long requests under way may take after SIGTERM."""
@@ -50,10 +51,24 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def trusted_proxies(settings: Api) -> list[str]:
+    """Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. Raises ConfigurationError."""
+    found = [name.strip() for name in settings.forwarded_allow_ips.split(",") if name.strip()]
+    for name in found:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError:
+            raise ConfigurationError(
+                f"FORWARDED_ALLOW_IPS: {name!r} is not an address or a network"
+            ) from None
+    return found
+
+
 def main() -> int:
     try:
         settings = load_settings(os.environ)
         app = create_app(settings)
+        proxies = trusted_proxies(settings.api)
     except ConfigurationError as error:
         print(f"trainyard api: {error.detail}", file=sys.stderr)
         return WRONG_CONFIGURATION
@@ -70,6 +85,8 @@ def main() -> int:
         log_level=settings.logging.log_level,
         access_log=False,
         server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config, app)

@@ -14,12 +14,14 @@ from services.api.accounts import Accounts
 from services.api.auth import Authenticate
 from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
+from services.api.cors import allowed_origins, cors
 from services.api.idempotency import provide_once
 from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.places import Places
 from services.api.problems import HANDLERS
+from services.api.rates import Rates
 from services.api.routes import (
     account,
     api_keys,
@@ -32,6 +34,7 @@ from services.api.routes import (
     system,
     train,
 )
+from services.api.throttle import LimitRates, RefuseGuesses
 from services.api.views import Views
 from shared.queue import TASKS_CHANNEL, USERS_CHANNEL, listen
 from shared.resources import open_resources
@@ -40,11 +43,12 @@ from shared.resources import open_resources
 def create_app(settings: Settings) -> Litestar:
     """The application. Nothing is contacted: servers that are away stop no start.
 
-    Raises ConfigurationError where signing in would not be safe.
+    Raises ConfigurationError where signing in would not be safe, or the origins allowed are none.
     """
     tokens.check_settings(settings.auth)
     if settings.auth.auth_dev_login:
         auth.check_settings(settings.api)
+    origins = allowed_origins(settings.api.cors_allowed_origins)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -55,7 +59,7 @@ def create_app(settings: Settings) -> Litestar:
             s3=settings.s3,
             application="trainyard-api",
         ) as resources:
-            watches = Watches(resources.db)
+            watches, rates = Watches(resources.db), Rates(resources.redis)
             accounts = Accounts(resources.db)
             app.state.context = Context(
                 settings=settings,
@@ -66,14 +70,19 @@ def create_app(settings: Settings) -> Litestar:
                 watches=watches,
                 places=Places(),
                 views=Views(),
+                rates=rates,
             )
-            listening = asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced))
+            background = [
+                asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced)),
+                asyncio.create_task(rates.run()),
+            ]
             try:
                 yield
             finally:
-                listening.cancel()
+                for task in background:
+                    task.cancel()
                 await watches.stop()
-                await asyncio.gather(listening, return_exceptions=True)
+                await asyncio.gather(*background, return_exceptions=True)
 
     app = Litestar(
         route_handlers=[
@@ -95,11 +104,14 @@ def create_app(settings: Settings) -> Litestar:
         },
         request_class=JsonRequest,
         request_max_body_size=settings.http.max_json_bytes,
-        middleware=[Authenticate()],
+        middleware=[RefuseGuesses(settings.rate_limits), Authenticate(), LimitRates(settings.rate_limits)],
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         logging_config=None,
         openapi_config=openapi.config(),
     )
-    app.asgi_handler = observe(app.asgi_handler)
+    answering = app.asgi_handler
+    if origins:
+        answering = cors(answering, origins)
+    app.asgi_handler = observe(answering)
     return app

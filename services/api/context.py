@@ -19,6 +19,7 @@ from services.api.auth import Identity
 from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.places import Places
+from services.api.rates import Rates
 from services.api.tokens import Tokens
 from services.api.views import Views
 from shared.contracts import JobKind
@@ -26,7 +27,20 @@ from shared.db.pool import Database
 from shared.errors import NotFound
 from shared.queue import announce, hint
 from shared.resources import Resources
-from shared.settings import S3, Api, Auth, Http, Logging, Postgres, Quotas, Redis, Retention, load, require
+from shared.settings import (
+    S3,
+    Api,
+    Auth,
+    Http,
+    Logging,
+    Postgres,
+    Quotas,
+    RateLimits,
+    Redis,
+    Retention,
+    load,
+    require,
+)
 from shared.storage import Store
 
 STORE_PATIENCE_S = 6.0
@@ -43,6 +57,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     s3: S3
     retention: Retention
     quotas: Quotas
+    rate_limits: RateLimits
     logging: Logging
     http: Http
 
@@ -57,6 +72,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         s3=load(S3, environ),
         retention=load(Retention, environ),
         quotas=load(Quotas, environ),
+        rate_limits=load(RateLimits, environ),
         logging=load(Logging, environ),
         http=load(Http, environ),
     )
@@ -74,6 +90,7 @@ class Context(Struct, frozen=True, kw_only=True):
     watches: Watches
     places: Places
     views: Views
+    rates: Rates
 
     @property
     def db(self) -> Database:

@@ -1,4 +1,4 @@
-"""Around every request, found route or not: its id, the security headers, the metrics."""
+"""Around every request, found route or not: its id, the headers that every answer has, the metrics."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import time
 import uuid
 from collections.abc import Callable
 
+import msgspec
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from services.api.headers import secured
+from services.api.problems import PROBLEM_JSON, as_problem
+from services.api.throttle import rate_headers, rate_of
+from shared.errors import TrainyardError
 
 log = structlog.get_logger("services.api.access")
 _access = logging.getLogger("services.api.access")
@@ -28,11 +34,6 @@ SECONDS = Histogram(
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
-_SECURITY = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"frame-ancestors 'none'"),
-]
 
 
 def observe(app: ASGIApp) -> ASGIApp:
@@ -51,17 +52,22 @@ def observe(app: ASGIApp) -> ASGIApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = list(message.get("headers", ()))
-                names = {name.lower() for name, _ in given}
-                given.append((b"x-request-id", request_id.encode()))
-                given += [(name, value) for name, value in _SECURITY if name not in names]
-                message["headers"] = given
+                headers = secured(message.get("headers", ()), https=scope["scheme"] == "https")
+                headers.append((b"x-request-id", request_id.encode()))
+                if (rate := rate_of(scope)) is not None:
+                    headers += rate_headers(rate)
+                message["headers"] = headers
             await send(message)
 
         clear_contextvars()  # each request has a task of its own: nothing is to be put back
         bind_contextvars(request_id=request_id)
         try:
             await app(scope, receive, send_with_headers)
+        except Exception:
+            if status:  # it has begun to answer: the connection is cut, which says that it is not whole
+                raise
+            log.exception("request failed while its failure was answered")
+            await _give_up(scope["path"], send_with_headers)
         finally:
             # the template, never the path: ids would make a time series each
             route = str(scope.get("path_template") or "none")
@@ -74,6 +80,14 @@ def observe(app: ASGIApp) -> ASGIApp:
                 )
 
     return observed
+
+
+async def _give_up(path: str, send: Send) -> None:
+    """Whatever broke, even the answering of errors: a problem like every other."""
+    body = msgspec.json.encode(as_problem(TrainyardError(), path))
+    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 @functools.cache

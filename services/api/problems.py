@@ -47,6 +47,7 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.KeyInUse: 409,
     errors.KeyReused: 422,
     errors.QuotaExceeded: 429,
+    errors.TooManyRequests: 429,
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
     errors.DatabaseUnavailable: 503,
@@ -179,7 +180,9 @@ def _allowed(request: Request[Any, Any, Any]) -> list[str]:
 def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, ResponseSpec]:
     """An operation's errors for the OpenAPI schema: those named, and what any call can give."""
     always: tuple[type[TrainyardError], ...] = (
-        () if public else (errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable)
+        ()
+        if public
+        else (errors.Unauthenticated, errors.Forbidden, errors.TooManyRequests, errors.DatabaseUnavailable)
     )
     by_status: dict[int, list[type[TrainyardError]]] = {}
     for error in dict.fromkeys((*given, *always, TrainyardError)):

@@ -17,6 +17,14 @@ from services.api.app import create_app
 from services.api.context import Context, load_settings
 
 SECRET = "a secret that only the tests know of, 32 bytes or more"
+TESTED = {
+    "AUTH_JWT_SECRET": SECRET,
+    "AUTH_DEV_LOGIN": "true",
+    # a test asks oftener than a person; tests/integration/test_api_rates.py tries them
+    "RATE_LIMIT_READS_PER_MIN": "0",
+    "RATE_LIMIT_WRITES_PER_MIN": "0",
+    "RATE_LIMIT_FAILED_LOGINS_PER_MIN": "0",
+}
 CSV = b"a,b,species\n1,2,x\n3,4,y\n"
 
 
@@ -68,7 +76,7 @@ class Api:
 @contextlib.asynccontextmanager
 async def running(env: Mapping[str, str], **more: str) -> AsyncIterator[Api]:
     """The API with these variables, and `more` over them."""
-    settings = load_settings({"AUTH_JWT_SECRET": SECRET, "AUTH_DEV_LOGIN": "true", **env, **more})
+    settings = load_settings(TESTED | dict(env) | more)
     app = create_app(settings)
     api = Api(app)
     ready, stop = asyncio.Event(), asyncio.Event()

@@ -10,7 +10,7 @@ import uvicorn
 
 from services.api.app import create_app
 from services.api.context import load_settings
-from tests.integration.api_client import SECRET, Api
+from tests.integration.api_client import TESTED, Api
 
 
 class _Server(uvicorn.Server):
@@ -24,7 +24,7 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serving(env: Mapping[str, str], **more: str) -> AsyncIterator[tuple[Api, str]]:
     """The API with these variables, and `more` over them, and its URL."""
-    app = create_app(load_settings({"AUTH_JWT_SECRET": SECRET, "AUTH_DEV_LOGIN": "true", **env, **more}))
+    app = create_app(load_settings(TESTED | dict(env) | more))
     config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="on", log_config=None, ws="none")
     server = _Server(config)
     running = asyncio.create_task(server.serve())

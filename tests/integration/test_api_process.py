@@ -17,11 +17,11 @@ import httpx
 from deploy import ports
 from shared.db.pool import Database
 from tests.integration import api_client, api_runs
-from tests.integration.api_client import CSV, SECRET
+from tests.integration.api_client import CSV, TESTED
 
 
 def command_environment(env: Mapping[str, str], **more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], **env, "AUTH_JWT_SECRET": SECRET, "LOG_LEVEL": "warning", **more}
+    return {"PATH": os.environ["PATH"], **TESTED, **env, "AUTH_DEV_LOGIN": "", "LOG_LEVEL": "warning", **more}
 
 
 @contextlib.contextmanager

@@ -18,6 +18,11 @@ TASK_STATES = ("queued", "running", "completed", "failed", "cancelled", "deleted
 CANDIDATE_STATES = ("queued", "running", "done", "failed", "skipped")
 MODEL_STATES = ("saving", "ready", "failed", "trashed")
 
+PROFILE = (
+    '{"rows": 2, "columns": [], "suggested_target": null, "suggested_task_type": null,'
+    ' "reason": "victim\'s", "warnings": []}'
+)
+
 WITHOUT_ROWS = {
     "trainyard.migrations": "nobody's",
     "trainyard.erasures": "an account that is being deleted takes no rows, and these tests add some",
@@ -145,10 +150,11 @@ async def _files(c: asyncpg.Connection, user: uuid.UUID) -> list[uuid.UUID]:
         )
         await c.execute(
             "INSERT INTO trainyard.profiles (file_id, user_id, status, rows, columns, profile, error)"
-            " VALUES ($1, $2, $3, 4712, 7, '{\"columns\": \"victim''s\"}', 'victim''s error')",
+            " VALUES ($1, $2, $3, 4712, 7, $4, 'victim''s error')",
             file_id,
             user,
             status,
+            PROFILE,
         )
     return ids
 

@@ -19,7 +19,6 @@ SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds
 ARTIFACTS_REFUSED = Counter(
     "trainyard_artifacts_refused", "Models neither opened nor copied, for want of a signature", ["job"]
 )
-SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds, 0 is missing", ["layer"])
 QUEUE_DEPTH = Gauge("trainyard_queue_depth", "Jobs that wait, in the whole installation", ["kind"])
 QUEUE_AGE = Gauge("trainyard_queue_oldest_seconds", "Age of the oldest job that waits", ["kind"])
 

@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> Litestar:
             )
             background = [
                 asyncio.create_task(listen(resources.redis, TASKS_CHANNEL, watches.announced)),
+                asyncio.create_task(listen(resources.redis, USERS_CHANNEL, accounts.announced)),
                 asyncio.create_task(rates.run()),
             ]
             try:

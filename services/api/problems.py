@@ -182,7 +182,13 @@ def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, R
     always: tuple[type[TrainyardError], ...] = (
         ()
         if public
-        else (errors.Unauthenticated, errors.Forbidden, errors.TooManyRequests, errors.DatabaseUnavailable)
+        else (
+            errors.Unauthenticated,
+            errors.Forbidden,
+            errors.AccountBeingDeleted,
+            errors.TooManyRequests,
+            errors.DatabaseUnavailable,
+        )
     )
     by_status: dict[int, list[type[TrainyardError]]] = {}
     for error in dict.fromkeys((*given, *always, TrainyardError)):

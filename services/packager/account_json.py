@@ -59,9 +59,11 @@ async def account_json(db: Database, user_id: uuid.UUID, exported_at: dt.datetim
     yield b"}\n"
 
 
+_NOT_SHOWN = ("task_id", "user_id", "hmac", "hmac_key_id")
+"""Of a candidate: what its run says already, and what only workers have a use for."""
+
+
 async def _run(c: Connection, run: dict[str, Any]) -> dict[str, Any]:
     rows = await candidates.of_task(c, run["id"], run["user_id"])
-    run["candidates"] = [
-        {name: value for name, value in row.items() if name not in ("task_id", "user_id")} for row in rows
-    ]
+    run["candidates"] = [{k: v for k, v in row.items() if k not in _NOT_SHOWN} for row in rows]
     return run

@@ -27,6 +27,7 @@ from shared.storage import (
     export_prefix,
     safe_filename,
     safe_name,
+    skops_key,
 )
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ account.json                files with their profiles, runs with their requests,
 files/{{id}}/{{name}}           the tables as they were uploaded
 runs/{{id}}/{{model}}.pkl       the models of a run; open them with joblib.load, with the versions that
                             the run's requirements.txt names, and only where you trust their source
+runs/{{id}}/{{model}}.skops     the same without a pickle, where that was asked for
 runs/{{id}}/plots/*.svg       their plots
 runs/{{id}}/*                 the run's report: leaderboard.csv, README.md, predict.py ...
 models/{{id}}/{{name}}.pkl      saved models, those in the trash too
@@ -184,9 +186,20 @@ class Contents:
         async for run in each(self.db, account.runs, self.user_id, DOCUMENTS_AT_A_TIME):
             async with self.db.transaction() as c:
                 rows = await candidates.of_task(c, run["id"], self.user_id)
+                converted = await account.conversions(c, self.user_id, run["id"])
             for entry in entries(store, run, rows):
                 if entry.name.partition(".")[0] != BEST_MODEL:  # account.json says which one that is
                     yield replace(entry, name=f"runs/{run['id']}/{entry.name}")
+            for row in converted:
+                slug, attempt = row["model_name"], row["attempt"]
+                key = skops_key(self.user_id, run["id"], slug, attempt, row["conversion"])
+                yield Entry(
+                    name=f"runs/{run['id']}/{slug}.skops",
+                    size=row["size_bytes"],
+                    sha256=row["sha256"],
+                    mtime=run["created_at"],
+                    chunks=store.stream(store.artifacts, key),
+                )
         async for model in each(self.db, account.saved_models, self.user_id, ROWS_AT_A_TIME):
             if model["status"] == "ready" and belongs_to(self.user_id, model["file_path"]):
                 yield Entry(

@@ -60,6 +60,10 @@ async def filled(api: Api, db: Database, user: uuid.UUID | None = None) -> Fille
     assert (
         await me.get(f"/ml/download-all-models/{completed}", headers={"Prefer": "wait=0"})
     ).status_code == 202
+    asked = await me.get(
+        f"/ml/download-model/{completed}/random_forest?format=skops", headers={"Prefer": "wait=0"}
+    )
+    assert asked.status_code == 202
     return Filled(
         user=user,
         client=me,

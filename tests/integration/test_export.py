@@ -23,7 +23,7 @@ from shared.db.pool import Database
 from shared.errors import LeaseLost, StorageUnavailable
 from shared.resources import Resources
 from shared.settings import Retention
-from shared.storage import Store, dataset_key, export_key, export_prefix, model_key
+from shared.storage import Store, dataset_key, export_key, export_prefix, model_key, skops_key
 from tests.integration import api_runs
 from tests.integration.account_of import Filled, claimed, filled
 from tests.integration.api_client import CSV, Api
@@ -108,6 +108,23 @@ async def test_it_holds_everything_of_one_and_nothing_of_another(
     everything = b"".join(packed.read(name) for name in packed.namelist()) + str(packed.namelist()).encode()
     for secret in (str(theirs.user), str(theirs.file), str(theirs.runs[0]), mine.key["key"], "secret"):
         assert secret.encode() not in everything
+
+
+async def test_a_model_that_was_converted_is_there_both_ways(mine: Filled, exporter: ExportJobs) -> None:
+    store, run, content = exporter.store, mine.runs[0], b"a zip of numbers"
+    key = skops_key(mine.user, run, "random_forest", 1, 1)
+    await store.put_bytes(store.artifacts, key, content, content_type="application/zip")
+    await api_runs.execute(
+        exporter.db,
+        "UPDATE trainyard.conversions SET status = 'ready', attempt = 1, size_bytes = $2, sha256 = $3,"
+        " types = '{}' WHERE user_id = $1",
+        mine.user,
+        len(content),
+        api_runs.sha256(content),
+    )
+    packed = await exported(mine.client, exporter)
+    assert packed.read(f"runs/{run}/random_forest.skops") == content
+    assert b"hmac" not in packed.read("account.json")
 
 
 async def test_an_empty_account_has_an_export_too(api: Api, exporter: ExportJobs) -> None:

@@ -223,12 +223,12 @@ def program(machine: str, pid: int) -> list[Instruction]:
     return [*code, (_RETURN, 0, 0, ALLOW)]
 
 
-def install() -> None:
-    """Bind the calling thread, and all that it starts, to the filter. Wants `no_new_privs`, or root.
+def install(code: list[Instruction] | None = None) -> None:
+    """Bind the calling thread, and all that it starts, to the filter (default: `program`'s for this process).
 
-    Raises OSError where the kernel refuses it. There is no way back.
+    Wants `no_new_privs`, or root. Raises OSError where the kernel refuses it. There is no way back.
     """
-    code = program(platform.machine(), os.getpid())
+    code = code or program(platform.machine(), os.getpid())
     packed = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
     filter_ = ctypes.create_string_buffer(packed, len(packed))
     # struct sock_fprog: the length, padding, a pointer

@@ -24,8 +24,7 @@ log = structlog.get_logger(__name__)
 CONVERT_S = 300.0
 """Seconds at most for reading, writing and reading again; large forests take some tens."""
 STORE_AWAY_S = 30.0
-
-
+"""How long a file that is made waits for a store that is away."""
 BUSY_S = 0.5
 """How long a conversion is left to other trainers while this one has one under way."""
 
@@ -109,7 +108,7 @@ class ConvertJobs:
                 await asyncio.sleep(TICK_S)
                 with contextlib.suppress(TrainyardError):  # Postgres away: the work goes on
                     async with self.bench.db.transaction() as c:
-                        if await conversions.for_work(c, job.subject_id, job.user_id) is None:
+                        if not await conversions.wanted(c, job.subject_id, job.user_id):
                             stop.set()
 
         ticking = asyncio.create_task(tick())

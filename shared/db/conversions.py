@@ -67,6 +67,21 @@ async def for_work(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -
     )
 
 
+async def wanted(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -> bool:
+    """Whether it is still to be made."""
+    return bool(
+        await c.fetchval(
+            """
+            SELECT true FROM trainyard.conversions v JOIN trainyard.candidates c ON c.id = v.candidate_id
+            JOIN trainyard.tasks t ON t.id = c.task_id
+            WHERE v.candidate_id = $1 AND v.user_id = $2 AND v.status = 'building' AND t.deleted_at IS NULL
+            """,
+            candidate_id,
+            user_id,
+        )
+    )
+
+
 async def ready(
     c: Connection,
     candidate_id: uuid.UUID,

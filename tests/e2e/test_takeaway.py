@@ -39,6 +39,23 @@ json.dump({"answers": answers, "ours": ours}, open("answers.json", "w"))
 """
 
 
+OPEN_SKOPS = """
+import json, sys
+import pandas, skops.io
+
+given = json.load(open("given.json"))
+refused = None
+try:
+    skops.io.load(sys.argv[1], trusted=given["types"][1:])
+except Exception as error:
+    refused = type(error).__name__
+model = skops.io.load(sys.argv[1], trusted=given["types"])
+answers = pandas.Series(model.predict(pandas.DataFrame(given["rows"]))).tolist()
+ours = [name for name in sys.modules if name.partition(".")[0] in ("services", "shared", "deploy")]
+json.dump({"answers": answers, "ours": ours, "refused": refused}, open("answers.json", "w"))
+"""
+
+
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """As in a new terminal: nothing of this process's Python settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -96,6 +113,34 @@ def test_models_predict_at_home_what_they_did_here(
     for slug, answers in found["answers"].items():
         recorded = example["other_models"].get(slug, example["predictions"])
         assert near(answers, recorded), slug
+
+
+def test_a_skops_file_opens_at_home_with_the_types_it_names(
+    ann: Person, environments: Environments, voters_run: dict[str, Any], tmp_path: Path
+) -> None:
+    task_id, slug = voters_run["task_id"], "random_forest"
+    fetched = ann.fetch(f"/ml/download-model/{task_id}/{slug}?format=skops")
+    assert fetched.name == f"{slug}_{task_id}.skops"
+    needs = ann.get(f"/ml/conversions/{task_id}/{slug}")
+    assert needs["sha256"] == fetched.sha256
+    link = ann.link(f"/ml/download-model/{task_id}/{slug}?format=skops")
+    assert link["types"] == needs["types"]
+    unpacked = checks.unpack(ann.fetch(f"/ml/download-all-models/{task_id}").into(tmp_path), tmp_path / "zip")
+    example = json.loads((unpacked / "example.json").read_text())
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(needs["requires"]) + "\n")
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "given.json").write_text(json.dumps({"rows": example["rows"], "types": needs["types"]}))
+    python = environments(requirements)
+    opened = run(python, "-I", "-c", OPEN_SKOPS, fetched.into(elsewhere), cwd=elsewhere)
+    assert opened.returncode == 0, opened.stderr
+    found = json.loads((elsewhere / "answers.json").read_text())
+    assert found["ours"] == []
+    assert found["refused"] == "UntrustedTypesFoundException"
+    recorded = example["other_models"].get(slug, example["predictions"])
+    assert near(found["answers"], recorded)
 
 
 def test_a_pickle_that_was_changed_is_not_opened(

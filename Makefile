@@ -45,7 +45,8 @@ test: ## Run the tests, on real servers (ARGS="-k name" for some)
 
 fuzz: ## Send what nobody would: broken tables, odd requests (EXAMPLES=10000 of each)
 	@sh deploy/setup.sh dev
-	@FUZZ_EXAMPLES=$(EXAMPLES) $(VENV)/python -m pytest -s --timeout 0 tests/fuzz $(ARGS)
+	@FUZZ_EXAMPLES=$(EXAMPLES) $(VENV)/python -m pytest -s --timeout 0 tests/fuzz \
+	    tests/e2e/test_bad_input.py::test_hostile_tables_end_in_words $(ARGS)
 
 chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and write docs/reliability.md
 	@sh deploy/setup.sh dev

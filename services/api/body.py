@@ -52,7 +52,7 @@ class JsonRequest(Request[Identity, Any, State]):
             if also is None or not isinstance(parsed, dict):
                 raise
             more = await also(self, sound_fields(parsed, wanted, error.errors))
-            found = {pointer: said for pointer, said in reversed([*error.errors, *more])}
+            found = dict(reversed([*error.errors, *more]))
         raise InvalidRequest(_some(list(reversed(found.items()))))
 
 

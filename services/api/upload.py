@@ -15,6 +15,7 @@ from shared.errors import InvalidRequest, MalformedRequest, TooLarge, Unsupporte
 
 FIELD = "file"
 LONGEST_NAME = 255
+MOST_FIELDS = 100
 FRAME_BYTES = 64 * 1024
 """What a multipart body may hold around its file."""
 
@@ -82,7 +83,9 @@ def _boundary(request: Request[Any, Any, Any]) -> str:
 async def _events(request: Request[Any, Any, Any], boundary: str) -> AsyncGenerator[Any, None]:
     """What the parser finds: a segment, its chunks, None at its end."""
     try:
-        with PushMultipartParser(boundary, max_segment_count=100) as parser:
+        with PushMultipartParser(
+            boundary, max_segment_count=MOST_FIELDS, max_header_size=FRAME_BYTES
+        ) as parser:
             async with aclosing(request.stream()) as body:
                 async for chunk in body:
                     if chunk:

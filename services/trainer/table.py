@@ -24,7 +24,7 @@ from services.trainer.text_scan import PARQUET, plain_text
 from services.trainer.text_table import CHUNK_BYTES, CHUNK_CELLS, check_names, check_size, decode_text, shown
 from shared.errors import TableUnreadable
 
-FIRST_TEXTS = 2_000
+FIRST_TEXTS = 500
 """Rows of a Parquet file with text that are read at a time until it is known how long its cells are: a few
 bytes say that a megabyte is repeated a million times."""
 
@@ -117,6 +117,8 @@ def _decode_parquet(source: Path, out: Path, tell: Progress, limits: TableLimits
             declared = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
             check_size(rows, declared, limits)
             return _copy(file, schema, rows, out, tell, limits), len(schema)
+    except MemoryError:  # Arrow's is an ArrowException too
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the upload's
             raise
@@ -137,7 +139,7 @@ def _copy(
                 arrays = [batch.column(field.name).cast(field.type) for field in schema]
                 cast = pa.RecordBatch.from_arrays(arrays, schema=schema)
                 cast.validate(full=True)  # else text that is not UTF-8 fails wherever it is read
-                _within_text_and_time(cast, done)
+                _refuse_cells(cast, done, limits)
                 done, written = done + len(batch), written + cast.nbytes
                 check_size(done, written, limits)
                 writer.write_batch(cast)
@@ -149,22 +151,24 @@ def _copy(
     return done
 
 
-def _within_text_and_time(batch: pa.RecordBatch, before: int) -> None:
+def _refuse_cells(batch: pa.RecordBatch, before: int, limits: TableLimits) -> None:
     """Raises TableUnreadable with the place of a NUL, which is no text to Postgres (labels and examples go
-    there), and of a time outside of the years that can be worked with."""
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_large_string(column.type):
-            what, bad = "a NUL character", pc.match_substring(column, "\0")
-        elif pa.types.is_temporal(column.type):
-            years = ZONED_YEARS if getattr(column.type, "tz", None) else YEARS
-            what, bad = (
-                f"a time outside of the years {years[0]} to {years[1] - 1}",
-                _out_of_time(column, years),
-            )
-        else:
-            continue
+    there), of a text that is too long, and of a time outside of the years that can be worked with."""
+
+    def refuse(name: str, bad: pa.Array, what: str) -> None:
         if (at := pc.index(bad, True).as_py()) >= 0:
             raise TableUnreadable(f"column {shown(name)}, row {before + at + 1:,}: holds {what}")
+
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_large_string(column.type):
+            refuse(name, pc.match_substring(column, "\0"), "a NUL character")
+            most = limits.max_record_bytes
+            refuse(name, pc.greater(pc.binary_length(column), most), f"a text of more than {most:,} bytes")
+        elif pa.types.is_temporal(column.type):
+            years = ZONED_YEARS if getattr(column.type, "tz", None) else YEARS
+            refuse(
+                name, _out_of_time(column, years), f"a time outside of the years {years[0]} to {years[1] - 1}"
+            )
 
 
 def _out_of_time(column: pa.Array, years: tuple[int, int]) -> pa.Array:

@@ -103,6 +103,10 @@ def _read(stream: pa.NativeFile, packing: str | None) -> bytes:
     except OSError as error:
         if error.errno or not packing:  # the disk's fault, not the upload's
             raise
+        if "too much memory" in str(error):
+            raise TableUnreadable(
+                f"the {packing} data asks for too much memory to be unpacked; pack it without --long"
+            ) from error
         raise TableUnreadable(f"the {packing} data is cut short or damaged: {error}") from error
 
 

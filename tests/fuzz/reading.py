@@ -62,6 +62,7 @@ class _Run:
                 scratch=self.folder / "scratch",
                 timeout_s=PATIENCE_S * (len(names) - self.first),
                 memory_bytes=MEMORY,
+                reads=[self.folder],
                 on_progress=self._heard,
                 cancelled=stop,
             )

@@ -29,6 +29,8 @@ from shared.worker import backoff_s, end
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+UNBUDGETED = {"decode": "reading the table", "profile": "profiling the table", "plan": "planning the run"}
+"""Steps that have `PROFILE_S` each, and what a user calls them."""
 TICK_S = 0.5
 """How often running work's progress is written, and whether it is to stop is looked up."""
 
@@ -130,6 +132,9 @@ class Workbench:
         except ChildFailed as error:
             if error.kind == "lost":
                 raise RuntimeError(error.detail) from error
+            if error.kind == "deadline" and options["timeout_s"] == self.profile_s:
+                said = f"{UNBUDGETED.get(step, step)} took more than {self.profile_s:,g} s"
+                raise ChildFailed(said, kind=error.kind) from error
             raise
 
     @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from litestar.di import Provide
 from services.api import openapi, tokens
 from services.api.accounts import Accounts
 from services.api.auth import Authenticate
+from services.api.before import before_handling
 from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
 from services.api.cors import allowed_origins, cors
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> Litestar:
         request_class=JsonRequest,
         request_max_body_size=settings.http.max_json_bytes,
         middleware=[RefuseGuesses(settings.rate_limits), Authenticate(), LimitRates(settings.rate_limits)],
+        before_request=before_handling,
         exception_handlers=HANDLERS,
         lifespan=[lifespan],
         logging_config=None,

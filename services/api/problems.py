@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, Valida
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
+from services.api.before import allowed
 from shared import errors
 from shared.contracts import Fault, Problem
 from shared.errors import TrainyardError
@@ -134,7 +135,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
         type=slug, title=name, status=error.status_code, detail=name, instance=request.scope["path"]
     )
     if isinstance(error, MethodNotAllowedException):
-        return respond(problem, {"Allow": ", ".join(_allowed(request))})
+        return respond(problem, {"Allow": ", ".join(allowed(request))})
     if error.status_code not in (404, 405) and error.detail:
         problem.detail = error.detail
     return respond(problem, dict(error.headers or {}))
@@ -163,18 +164,6 @@ HANDLERS: dict[Any, Any] = {
     HTTPException: on_http_exception,
     Exception: on_anything_else,
 }
-
-
-def _allowed(request: Request[Any, Any, Any]) -> list[str]:
-    route = request.app.asgi_router.handle_routing
-    found = []
-    for method in ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"):
-        try:
-            route(path=request.scope["path"], method=method)
-        except HTTPException:
-            continue
-        found.append(method)
-    return found
 
 
 def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, ResponseSpec]:

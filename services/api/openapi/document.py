@@ -79,12 +79,26 @@ def _bodies(handlers: Any) -> dict[str, Any]:
             schema["description"] = " ".join(schema["description"].split())
         if "enum" in schema:
             schema["type"] = "string"
+        if schema.get("additionalProperties") is False:
+            _text_only(schema["properties"])
         for field, of_field in schema.get("properties", {}).items():
             if (field == "at" or field.endswith("_at")) and of_field.get("type") == "string":
                 of_field["format"] = "date-time"
             if "enum" in of_field:
                 of_field["type"] = "string"
     return schemas
+
+
+def _text_only(node: Any) -> None:
+    """What a request holds is text that a database takes: `services/api/body.py` refuses NUL."""
+    if isinstance(node, list):
+        for item in node:
+            _text_only(item)
+    elif isinstance(node, dict):
+        if node.get("type") == "string" and "format" not in node:
+            node["not"] = {"pattern": "\\u0000"}
+        for value in list(node.values()):
+            _text_only(value)
 
 
 def _kinds_of(handler: HTTPRouteHandler) -> Iterator[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from litestar import Request, Response, Router, delete, get, patch, post, route
@@ -12,16 +12,19 @@ from litestar.params import JSONBody, QueryParameter
 from services.api.answers import LOCATION, REPLAYED, RETRY_AFTER, answer
 from services.api.audit import record
 from services.api.auth import Identity
-from services.api.choosing import choose, plan_of
+from services.api.choosing import Chosen, choose, plan_of
 from services.api.context import Context, ModelId, parse_id
 from services.api.handover import PICKLE, Download, hand_over, handed_over
 from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_bytes
+from services.api.routes import skops
 from services.api.routes.downloads import GET_AND_HEAD, ended
+from services.api.waiting import Prefer, still_built, wait_s
 from shared.contracts import (
     AuditAction,
+    Conversion,
     JobKind,
     Model,
     ModelPatch,
@@ -34,11 +37,13 @@ from shared.contracts import (
 from shared.db import candidates, jobs, models
 from shared.errors import (
     Conflict,
+    ConversionFailed,
     InvalidRequest,
     KeyInUse,
     KeyReused,
     MalformedRequest,
     ModelNotFound,
+    NotConvertible,
     QuotaExceeded,
     StorageUnavailable,
     TaskNotFound,
@@ -117,9 +122,9 @@ async def list_models(
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
     q: Annotated[
-        str | None, QueryParameter(max_length=200, description="Words of the name, description or algorithm")
-    ] = None,
-    tag: Annotated[str | None, QueryParameter(max_length=40, description="Only with this tag")] = None,
+        str, QueryParameter(max_length=200, description="Words of the name, description or algorithm")
+    ] = "",
+    tag: Annotated[str, QueryParameter(max_length=40, description="Only with this tag")] = "",
     task_type: Annotated[TaskType | None, QueryParameter(description="Only of this task type")] = None,
     sort: Annotated[
         str, QueryParameter(description="What they are ordered by", schema_extra={"enum": list(models.SORTS)})
@@ -132,7 +137,7 @@ async def list_models(
     offset = after_offset(cursor)
     # in a query a plus sign that is not escaped arrives as a space
     order = f"+{sort[1:]}" if sort.startswith(" ") else sort
-    found = [(f"?{n}", "must be text without NUL") for n, v in (("q", q), ("tag", tag)) if v and "\0" in v]
+    found = [(f"?{n}", "must be text without NUL") for n, v in (("q", q), ("tag", tag)) if "\0" in v]
     if order not in models.SORTS:
         found.append(("?sort", f"must be one of {', '.join(models.SORTS)}"))
     if found:
@@ -143,8 +148,8 @@ async def list_models(
             user.user_id,
             limit=limit + 1,
             offset=offset,
-            q=q,
-            tag=tag,
+            q=q or None,
+            tag=tag or None,
             task_type=task_type,
             sort=order,
             deleted=deleted,
@@ -235,24 +240,52 @@ async def restore_model(
     "/{model_id:str}/download",
     http_method=GET_AND_HEAD,
     status_code=200,
-    summary="A saved model as a pickle",
-    responses=responses(ModelNotFound, Conflict, StorageUnavailable) | handed_over(PICKLE),
+    summary="A saved model, as a pickle or as .skops",
+    responses=responses(
+        ModelNotFound, Conflict, InvalidRequest, NotConvertible, ConversionFailed, StorageUnavailable
+    )
+    | handed_over(PICKLE)
+    | {202: still_built(Conversion)},
 )
 async def download_saved_model(
     model_id: ModelId,
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
+    format: Annotated[
+        Literal["pickle", "skops"], QueryParameter(description="Which file of the model")
+    ] = "pickle",
+    prefer: Prefer = None,
 ) -> Response[Any]:
-    """The file `{safe_model_name}.pkl`. A link to it is counted in `links_issued`, a file whose last byte
-    left through the API in `transfers`."""
+    """The file `{safe_model_name}.pkl`, or with `format=skops`, as long as its run is there, the file
+    `{safe_model_name}.skops`, as `/ml/download-model` has it. A link to it is counted in `links_issued`, a
+    file whose last byte left through the API in `transfers`."""
     parsed = parse_id(model_id, ModelNotFound)
     async with api.db.transaction(user.user_id) as c:
         model = await models.get(c, user.user_id, parsed)
         if model is None:
             raise ModelNotFound
         file = _file(api, user, model)
-    return await hand_over(request, api, file)
+        origin = await models.origin(c, user.user_id, parsed) if format == "skops" else None
+    if format == "pickle":
+        return await hand_over(request, api, file)
+    if origin is None:
+        raise Conflict("The run of this model, of which its .skops is made, was deleted; take the pickle")
+    return await skops.download(
+        request,
+        api,
+        origin["task_id"],
+        TaskType(origin["task_type"]),
+        Chosen(
+            slug=origin["model_name"],
+            attempt=origin["attempt"],
+            size_bytes=origin["size_bytes"],
+            sha256=origin["sha256"],
+        ),
+        filename=f"{safe_name(model.model_name)}.skops",
+        wait_s=wait_s(prefer),
+        saved=parsed,
+    )
 
 
 def _file(api: Context, user: Identity, model: Model) -> Download:

@@ -57,5 +57,5 @@ def test_our_own_faults_say_nothing_of_the_inside() -> None:
 
 
 def test_an_operation_lists_its_errors_and_what_any_call_can_give() -> None:
-    assert set(responses(TaskNotFound)) == {401, 403, 404, 429, 500, 503}
+    assert set(responses(TaskNotFound)) == {401, 403, 404, 409, 429, 500, 503}
     assert set(responses(TaskNotFound, public=True)) == {404, 500}

@@ -18,7 +18,8 @@ from shared.errors import SignInUnavailable, Unauthenticated
 
 log = structlog.get_logger(__name__)
 
-ALGORITHMS = frozenset({"RS256", "ES256"})
+_KINDS = {"RSA": "RS256", "EC": "ES256"}
+ALGORITHMS = frozenset(_KINDS.values())
 SMALLEST_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
 LARGEST_RSA_BITS = 8192
@@ -122,24 +123,26 @@ def public_keys(body: bytes) -> dict[tuple[str, str], jwt.PyJWK]:
 
 
 def _public_key(entry: Any) -> jwt.PyJWK | None:
-    """A key to check signatures with, of a kind that we take and strong enough."""
+    """A key to check signatures with, of a kind that we take and strong enough. Its kind says which
+    algorithm it is for; what it says of itself may only agree."""
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
         return None
     operations = entry.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:
         return None
+    algorithm = _KINDS.get(str(entry.get("kty")))
+    if algorithm is None or entry.get("alg", algorithm) != algorithm:
+        return None
     try:
-        key = jwt.PyJWK(entry)
+        key = jwt.PyJWK(entry, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("a sign-in key was passed over", reason=type(error).__name__)
         return None
-    return key if _strong(key) else None
+    return key if _strong(key.key) else None
 
 
-def _strong(key: jwt.PyJWK) -> bool:
+def _strong(key: Any) -> bool:
     """Also False for a private key, which nobody should have been able to fetch."""
-    if key.algorithm_name == "RS256" and isinstance(key.key, RSAPublicKey):
-        return SMALLEST_RSA_BITS <= key.key.key_size <= LARGEST_RSA_BITS
-    if key.algorithm_name == "ES256" and isinstance(key.key, EllipticCurvePublicKey):
-        return isinstance(key.key.curve, SECP256R1)
-    return False
+    if isinstance(key, RSAPublicKey):
+        return SMALLEST_RSA_BITS <= key.key_size <= LARGEST_RSA_BITS
+    return isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)

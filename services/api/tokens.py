@@ -253,5 +253,5 @@ def _check_url(url: str) -> None:
         host = scheme = None
     if scheme not in ("http", "https") or not host:
         raise ConfigurationError("AUTH_JWKS_URL must be an https:// address")
-    if scheme == "http":
+    if scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
         log.warning("AUTH_JWKS_URL is not https: whoever is in between can put keys of their own there")

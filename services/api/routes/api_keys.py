@@ -92,7 +92,7 @@ async def make_key(
         await record(c, user, AuditAction.KEY_CREATED, key_id, name=data.name, scopes=scopes)
         shown = NewApiKey(**asdict(listed), key=made.text)
         answer = await once.answer(c, shown, {}, status=201, kept_content=listed)
-    log.info("api key made", made_key_id=str(key_id), scopes=scopes)
+    log.info("api key made", made_key_id=str(key_id), scopes=" ".join(scopes))
     return answer
 
 

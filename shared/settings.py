@@ -7,6 +7,7 @@ type `Secret` may come from a file instead, which `FOO_BAR_FILE` names.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +18,9 @@ import msgspec
 from shared.errors import ConfigurationError
 
 T = TypeVar("T", bound="Settings")
+
+A_KEY = 16
+"""Characters from which on a part of a secret is a secret itself, and not the name of a key."""
 
 
 class Secret(str):
@@ -266,6 +270,8 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
         except (ConfigurationError, ValueError):
             continue
         found |= {value, password or "", unquote(password or "")}
+        if "://" not in value:  # a list of keys: each of them
+            found |= {part for part in re.split("[,:]", value) if len(part) >= A_KEY}
     return found - {""}
 
 

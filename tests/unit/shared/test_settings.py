@@ -99,3 +99,9 @@ def test_the_passwords_of_addresses_are_secrets_too() -> None:
     environ = {"REDIS_URL": "redis://:p%40ss%2Fword@host:1/0", "DATABASE_URL": "postgresql://u@host/x"}
     assert secrets_of(environ) == {*environ.values(), "p%40ss%2Fword", "p@ss/word"}
     assert secrets_of({"REDIS_URL": "redis://[broken"}) == set()
+
+
+def test_each_of_several_keys_is_a_secret() -> None:
+    first, second = "Zmlyc3QtZmlyc3QtZmlyc3Q=", "c2Vjb25kLXNlY29uZA=="
+    value = f"k1:{first},k2:{second}"
+    assert secrets_of({"AUTH_JWT_SECRET": value}) == {value, first, second}

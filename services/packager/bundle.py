@@ -51,6 +51,8 @@ class Entry:
     mtime: dt.datetime
     chunks: AsyncIterator[bytes]
     sha256: str | None = None
+    squeeze: bool = True
+    """False: as it is, although its name is a text's."""
 
 
 async def zip_stream(entries: AsyncIterable[Entry]) -> AsyncGenerator[bytes, None]:
@@ -80,7 +82,8 @@ def _members(entries: AsyncIterable[Entry], puller: _Puller) -> Iterator[Member]
         _check_name(entry.name, taken)
         mtime = min(max(entry.mtime.astimezone(dt.UTC), _OLDEST), _NEWEST)
         newest = max(newest, mtime)
-        yield entry.name, mtime, _MODE, _method(entry.name, entry.size), _bytes(entry, puller, digests)
+        method = _method(entry.name, entry.size, entry.squeeze)
+        yield entry.name, mtime, _MODE, method, _bytes(entry, puller, digests)
     sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
     yield SUMS, newest, _MODE, _method("sums.txt", len(sums)), iter([sums])
 
@@ -100,8 +103,8 @@ def _bytes(entry: Entry, puller: _Puller, digests: dict[str, str]) -> Iterator[b
     digests[entry.name] = found
 
 
-def _method(name: str, size: int | None) -> Method:
-    text = name.rpartition(".")[2].lower() in _TEXTS
+def _method(name: str, size: int | None, squeeze: bool = True) -> Method:
+    text = squeeze and name.rpartition(".")[2].lower() in _TEXTS
     return ZIP_AUTO(_UNKNOWN if size is None else size, level=_TEXT_LEVEL if text else 0)
 
 

@@ -180,6 +180,7 @@ class Contents:
                 name=f"files/{file['id']}/{safe_filename(file['name'])}",
                 size=file["size_bytes"],
                 sha256=file["sha256"],
+                squeeze=False,  # an upload may be gigabytes, and the store is faster than that
                 mtime=file["created_at"],
                 chunks=store.stream(store.datasets, dataset_key(self.user_id, file["id"])),
             )

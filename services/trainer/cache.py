@@ -7,7 +7,7 @@ import contextlib
 import os
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 import structlog
@@ -64,6 +64,18 @@ class TableCache:
             await decode(raw, name, scratch)
             (scratch / "table.arrow").replace(path)
 
+    def held(self) -> set[uuid.UUID]:
+        """The files whose tables are here."""
+        names = (path.name.rpartition("-")[0] for path in self.folder.glob("*.arrow"))
+        return {file_id for name in names if (file_id := _id(name)) is not None}
+
+    def drop(self, file_ids: Collection[uuid.UUID]) -> None:
+        """Remove their tables; who uses one keeps it until then."""
+        for file_id in file_ids:
+            for path in self.folder.glob(f"{file_id}-*.arrow"):
+                path.unlink(missing_ok=True)
+                log.info("table dropped", table=path.name)
+
     def _evict(self) -> None:
         found = []
         for path in self.folder.glob("*.arrow"):
@@ -77,6 +89,13 @@ class TableCache:
                 total -= stat.st_size
                 path.unlink(missing_ok=True)
                 log.info("table evicted", table=path.name)
+
+
+def _id(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def _linked(path: Path, link: Path) -> bool:

@@ -1,11 +1,15 @@
-"""What the trainer puts right beside its jobs: fits whose worker is gone wait again, and those whose
-task's time is over wait no longer."""
+"""What the trainer puts right beside its jobs: fits whose worker is gone wait again, those whose task's time
+is over wait no longer, and tables of files that were deleted leave this machine's disk."""
 
 from __future__ import annotations
 
+import asyncio
+
 from services.trainer.workbench import Workbench
 from shared.contracts import JobKind
-from shared.db import candidates
+from shared.db import candidates, orphans
+
+FORGET_EVERY_S = 30.0
 
 
 class Sweep:
@@ -13,6 +17,7 @@ class Sweep:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
+        self._next_forgetting = 0.0
 
     async def __call__(self) -> None:
         bench = self.bench
@@ -28,3 +33,18 @@ class Sweep:
             ]
         for task_id, finish_job in ended:
             await bench.changed(task_id, (JobKind.FINISH, finish_job))
+        await self._forget_now_and_then()
+
+    async def _forget_now_and_then(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_forgetting:
+            self._next_forgetting = now + FORGET_EVERY_S
+            await self.forget_deleted()
+
+    async def forget_deleted(self) -> None:
+        """Tables of files that are in the database no more, deleted alone or with their account."""
+        held = self.bench.cache.held()
+        if held:
+            async with self.bench.db.connection() as c:
+                known = await orphans.known_files(c, list(held))
+            self.bench.cache.drop(held - known)

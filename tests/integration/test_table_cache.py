@@ -8,13 +8,18 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from services.trainer.cache import TableCache
 from services.trainer.scratch import Scratch
+from services.trainer.sweep import Sweep
+from shared.db.pool import Database
 from shared.settings import S3, load
 from shared.storage import Store, dataset_key, open_store
+from tests.integration.test_db import add_file
 
 TABLE = b"decoded " * 1000
 
@@ -96,6 +101,26 @@ async def test_trainers_that_evict_one_another_all_go_on(tmp_path: Path, store: 
     await asyncio.gather(*(fit(trainer, file_id) for trainer in (0, 1) for file_id in uploads))
     assert len(list(tmp_path.glob("*.arrow"))) <= 1
     assert [p for own in machine.scratches for p in own._root.glob("*/")] == []
+
+
+async def test_tables_of_deleted_files_leave_the_disk(
+    tmp_path: Path, store: Store, api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    machine = Machine(tmp_path, store, tables=9)
+    kept = await add_file(api_db, user_id)
+    key = dataset_key(machine.user, kept)
+    await machine.store.put_bytes(store.datasets, key, TABLE, content_type="text/csv")
+    deleted = await machine.upload()
+    (tmp_path / "not-ours.arrow").write_bytes(b"")
+    bench: Any = SimpleNamespace(db=worker_db, cache=machine.caches[0])
+    async with machine.table(0, kept), machine.table(1, deleted) as path:
+        assert machine.caches[0].held() == {kept, deleted}
+        await Sweep(bench).forget_deleted()
+        assert machine.caches[0].held() == {kept}
+        assert path.read_bytes() == TABLE  # until it is done with
+    assert sorted(p.name for p in tmp_path.glob("*.arrow")) == sorted(
+        ["not-ours.arrow", f"{kept}-{_digest()}.arrow"]
+    )
 
 
 def _digest() -> str:

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from services.api.auth import Identity
 from services.api.wording import wrong
-from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
+from shared.errors import InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
 
 Faults = list[tuple[str, str]]
 
@@ -37,8 +38,16 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 class JsonRequest(Request[Identity, Any, State]):
     """A request whose JSON body arrives in its handler as a checked struct."""
 
+    async def body(self) -> bytes:
+        """Raises TooLarge."""
+        try:
+            return await super().body()
+        except RequestEntityTooLarge as error:
+            most = self.app.state.context.settings.http.max_json_bytes
+            raise TooLarge(f"The body is over the size limit of {most:,} bytes") from error
+
     async def json(self) -> Any:
-        """The body as the type of the handler's `data`. Raises UnsupportedMedia, MalformedRequest,
+        """The body as the type of the handler's `data`. Raises UnsupportedMedia, TooLarge, MalformedRequest,
         InvalidRequest."""
         given = self.headers.get("content-type")
         if given and not _JSON.fullmatch(given):

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e import checks
 from tests.e2e.bad_tables import FILES, GOOD, REQUESTS, Bad, ab, day, lines
-from tests.e2e.person import Person
+from tests.e2e.person import PATIENCE_S, Person
 from tests.e2e.stack import READY, Stack
 from tests.e2e.tables import Table
+from tests.fuzz.hostile import Hostile
+from tests.fuzz.test_tables import drawn
 
 QUICK: dict[str, Any] = {"models": ["naive_bayes"], "time_budget_s": 60}
 INSIDE = re.compile(r"Traceback|\.py\b|site-packages|\w+(Error|Exception)\b|object at 0x")
 """What nobody should have to read."""
+OURS = re.compile(r"Traceback|\.py\b|site-packages|object at 0x")
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +184,64 @@ def test_uploads_that_are_no_upload(eve: Person) -> None:
         answer = eve.http.post("/files", **options)
         assert answer.status_code == status, answer.text
         assert INSIDE.search(problem(answer)["detail"]) is None
+
+
+def patiently(call: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer, once the API does not ask to come later."""
+    while (answer := call()).status_code == 429:
+        time.sleep(float(answer.headers["Retry-After"]))  # as it asks
+    return answer
+
+
+def end_of(person: Person, table: Hostile) -> str:
+    """What became of a table: it was refused, profiled alone, or trained on. A 5xx fails the test."""
+    uploaded = patiently(lambda: person.http.post("/files", files={"file": (table.name, table.content)}))
+    if uploaded.status_code != 201:
+        problem(uploaded)
+        return "not uploaded"
+    file_id = uploaded.json()["file_id"]
+    until = time.monotonic() + PATIENCE_S
+    while (profile := patiently(lambda: person.http.get(f"/files/{file_id}/profile"))).status_code == 202:
+        assert time.monotonic() < until, f"hung: {table.recipe}"
+        time.sleep(0.2)  # there is no long poll for a profile
+    if profile.status_code != 200:
+        assert problem(profile)["type"] == "table-unreadable"
+        assert INSIDE.search(problem(profile)["detail"]) is None, problem(profile)
+        return "refused"
+    found = profile.json()
+    if found["suggested_target"] is None:
+        return "profiled"
+    models = {"classification": ["naive_bayes"], "regression": ["ridge"]}.get(found["suggested_task_type"])
+    request = {"file_id": file_id, "target": found["suggested_target"], "models": models, "time_budget_s": 20}
+    if found["suggested_task_type"] == "time_series":
+        times = [column["name"] for column in found["columns"] if column["role"] == "datetime"]
+        request |= {"time_column": times[0], "models": ["seasonal_naive"]}
+    asked = patiently(lambda: person.http.post("/ml/train", json=request))
+    if asked.status_code != 202:
+        assert INSIDE.search(problem(asked)["detail"]) is None, problem(asked)
+        return "not to be trained on"
+    task = person.ended(asked.json()["task_id"])
+    assert task["status"] in ("completed", "failed"), task
+    if task["status"] == "failed":
+        assert task["error"]["detail"], task
+        assert task["error"]["status"] == 422, (table.recipe, task["error"])
+        # a model's own reason may name a library's error; what is ours to say may not
+        assert OURS.search(task["error"]["detail"]) is None, (table.recipe, task["error"])
+    return str(task["status"])
+
+
+def test_hostile_tables_end_in_words(stack: Stack) -> None:
+    """A few in `make test`, a tenth as many as read in `make fuzz`. Nothing dies of them, nothing hangs."""
+    people = [Person(stack.url, f"mallory{i}@example.com") for i in range(4)]
+    tables = drawn(max(40, int(os.environ.get("FUZZ_EXAMPLES") or 0) // 10))
+    with ThreadPoolExecutor(len(people)) as pool:
+        ends = Counter(pool.map(end_of, itertools.cycle(people), tables))
+    for person in people:
+        person.close()
+    print(f"\n{len(tables):,} tables over HTTP: {dict(ends)}")
+    assert ends["refused"] > 0
+    assert ends["completed"] > 0
+    assert said_of(stack) == [], "something died"
 
 
 def test_afterwards_everything_is_well(eve: Person, stack: Stack) -> None:

@@ -101,6 +101,10 @@ EXPECTED = {
     "DELETE /models/{model_id}",
     "POST /models/{model_id}/restore",
     "GET /models/{model_id}/download",
+    "GET /account",
+    "GET /account/audit",
+    "GET /account/export",
+    "DELETE /account",
 }
 
 

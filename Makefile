@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env test fuzz chaos bench lint format lock clean
+.PHONY: help setup demo up token env test fuzz chaos bench lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -69,15 +69,21 @@ format: ## Sort imports and lay the code out
 	$(VENV)/ruff check --fix --select I,UP,F401 .
 	$(VENV)/ruff format .
 
+audit: ## Look every locked package up in the advisory databases; needs the network (SERVICE=osv or pypi)
+	@test -x .venv-audit/bin/pip-audit || { $(or $(PYTHON),python3) -m venv .venv-audit && \
+	    .venv-audit/bin/pip install -q --require-hashes -r requirements/audit.txt; }
+	.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes -s $(or $(SERVICE),osv) \
+	    -r requirements/dev.txt -r requirements/audit.txt
+
 LOCK := $(VENV)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header \
     --python-version 3.11 -c requirements/dev.txt
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh deploy/setup.sh dev
-	@for group in dev local api trainer packager s3; do \
+	@for group in dev local api trainer packager s3 audit; do \
 	    echo "requirements/$$group.txt"; \
 	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
 	done
 
 clean: ## Remove .venv and caches; data (.trainyard) and demo-output stay
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-audit .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -234,6 +234,23 @@ def artifact(row: Any) -> tuple[Artifact, Signature | None]:
     return signed, Signature(key_id=row["hmac_key_id"], mac=row["hmac"])
 
 
+async def origin(c: Connection, user_id: uuid.UUID, model_id: uuid.UUID) -> Any:
+    """The candidate that a model was saved of: `task_id, task_type, model_name, attempt, size_bytes, sha256`;
+    None where its run is gone."""
+    return await c.fetchrow(
+        """
+        SELECT c.task_id, m.task_type, c.model_name, c.attempt, c.size_bytes, c.sha256
+        FROM public.trained_models m
+        JOIN trainyard.candidates c ON c.task_id = m.task_id AND c.user_id = m.user_id
+            AND c.model_name = m.candidate_slug AND c.attempt = m.candidate_attempt AND c.status = 'done'
+        JOIN trainyard.tasks t ON t.id = c.task_id AND t.deleted_at IS NULL
+        WHERE m.id = $1 AND m.user_id = $2
+        """,
+        model_id,
+        user_id,
+    )
+
+
 async def ready(
     c: Connection,
     model_id: uuid.UUID,

@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from shared.contracts import NOT_SCIKIT_LEARN
-from shared.db import conversions, jobs
+from shared.db import conversions, jobs, models
 from shared.db.pool import Database
 from shared.storage import skops_key
 from tests.integration import api_runs
 from tests.integration.api_client import Api
+from tests.integration.signatures import signed
 
 CONTENT = b"a skops file"
 TYPES = ["numpy.clip", "pandas.core.generic.NDFrame.astype"]
@@ -231,6 +232,51 @@ async def test_a_row_for_somebody_elses_model_cannot_be_written(
             await c.execute(
                 "INSERT INTO trainyard.conversions (candidate_id, user_id) VALUES ($1, $2)", candidate, thief
             )
+
+
+async def saved(api: Api, me: httpx.AsyncClient, db: Database, user: uuid.UUID, run: uuid.UUID) -> str:
+    """A model of the registry, copied by hand."""
+    body = {"task_id": str(run), "model_name": "Churn / v2", "leaderboard_model": "random_forest"}
+    model = (await me.post("/models/save", json=body)).json()
+    store, content, path = api.context.store, api_runs.pickle_of("random_forest"), f"{user}/churn.pkl"
+    put = await store.put_bytes(store.models, path, content, content_type="application/octet-stream")
+    async with db.transaction() as c:
+        await models.ready(
+            c,
+            uuid.UUID(model["id"]),
+            file_path=path,
+            file_size=put.size_bytes,
+            sha256=put.sha256,
+            signature=signed(user, run, "random_forest", put.sha256),
+        )
+    return str(model["id"])
+
+
+async def test_a_saved_model_can_be_had_too_as_long_as_its_run_is_there(
+    api: Api, me: httpx.AsyncClient, worker_db: Database, user: uuid.UUID, run: uuid.UUID
+) -> None:
+    model_id = await saved(api, me, worker_db, user, run)
+    url = f"/models/{model_id}/download"
+    waiting_for_it = await me.get(url, params={"format": "skops"}, headers=NOW)
+    assert waiting_for_it.status_code == 202
+    assert waiting_for_it.headers["location"] == f"/ml/conversions/{run}/random_forest"
+    await convert(api, worker_db, user, run)
+    answer = await me.get(url, params={"format": "skops"})
+    assert (answer.status_code, answer.content) == (200, CONTENT)
+    assert 'filename="Churn_v2.skops"' in answer.headers["content-disposition"]
+    link = (await me.get(url, params={"format": "skops"}, headers={"Accept": "application/json"})).json()
+    assert (link["types"], link["filename"]) == (TYPES, "Churn_v2.skops")
+    shown = (await me.get(f"/models/{model_id}")).json()
+    assert (shown["links_issued"], shown["transfers"]) == (1, 1)
+    assert (await api.user().get(url, params={"format": "skops"})).status_code == 404
+    assert (await me.get(url)).content == api_runs.pickle_of("random_forest")
+    assert (await me.get(url, params={"format": "onnx"})).status_code == 422
+
+    assert (await me.delete(f"/ml/tasks/{run}")).status_code == 204
+    gone = await me.get(url, params={"format": "skops"})
+    assert gone.status_code == 409
+    assert "take the pickle" in gone.json()["detail"]
+    assert (await me.get(url)).status_code == 200
 
 
 async def test_it_goes_with_its_run(

@@ -99,8 +99,9 @@ async def download_model(
     chosen = choose(rows, plan, model_name)
     stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
     if format == "skops" and plan is not None:
+        name = f"{stem}_{parsed}.skops"
         return await skops.download(
-            request, api, parsed, plan.task_type, chosen, stem=stem, wait_s=wait_s(prefer)
+            request, api, parsed, plan.task_type, chosen, filename=name, wait_s=wait_s(prefer)
         )
     file = Download(
         what="model",

@@ -38,10 +38,12 @@ async def download(
     task_type: TaskType,
     chosen: Chosen,
     *,
-    stem: str,
+    filename: str,
     wait_s: float,
+    saved: uuid.UUID | None = None,
 ) -> Response[Any]:
-    """The file `{stem}_{task_id}.skops`, or 202 where it takes longer than `wait_s`.
+    """The model `chosen` of a run as .skops, or 202 where that takes longer than `wait_s`. `saved`: the saved
+    model that it is handed over as.
 
     Raises NotConvertible for a model that is not scikit-learn's, before anything is asked for, and for one
     that turned out not to be; ConversionFailed; ModelNotFound where it is gone meanwhile.
@@ -70,10 +72,11 @@ async def download(
         )
     file = Download(
         what="model",
-        subject_id=task_id,
+        subject_id=saved or task_id,
+        saved=saved is not None,
         bucket=api.store.artifacts,
         key=skops_key(user_id, task_id, chosen.slug, chosen.attempt, conversion["attempt"]),
-        filename=f"{stem}_{task_id}.skops",
+        filename=filename,
         content_type=SKOPS,
         size_bytes=conversion["size_bytes"],
         sha256=conversion["sha256"],

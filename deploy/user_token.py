@@ -18,7 +18,7 @@ import jwt
 HOURS = 12.0
 
 
-def user_token(secret: str, email: str, *, hours: float = HOURS) -> str:
+def user_token(secret: str, email: str, *, hours: float = HOURS, issuer: str = "") -> str:
     """HS256; the same address is always the same user."""
     now = int(time.time())
     return jwt.encode(
@@ -29,25 +29,30 @@ def user_token(secret: str, email: str, *, hours: float = HOURS) -> str:
             "email": email,
             "iat": now,
             "exp": now + int(hours * 3600),
-        },
+        }
+        | _issued_by(issuer),
         secret,
         algorithm="HS256",
     )
 
 
-def service_token(secret: str, *, hours: float = HOURS) -> str:
+def service_token(secret: str, *, hours: float = HOURS, issuer: str = "") -> str:
     """Another service's: it acts for the user that it names in `X-User-Id`."""
     now = int(time.time())
     claims = {"role": "service_role", "iat": now, "exp": now + int(hours * 3600)}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    return jwt.encode(claims | _issued_by(issuer), secret, algorithm="HS256")
 
 
-def secret_from(env_file: Path) -> str:
-    """AUTH_JWT_SECRET of the environment, else of the file; empty where neither has it."""
-    if secret := os.environ.get("AUTH_JWT_SECRET", ""):
-        return secret
+def _issued_by(issuer: str) -> dict[str, str]:
+    return {"iss": issuer} if issuer else {}
+
+
+def variable(name: str, env_file: Path) -> str:
+    """Of the environment, else of the file; empty where neither has it."""
+    if given := os.environ.get(name, ""):
+        return given
     lines = env_file.read_text().splitlines() if env_file.exists() else []
-    return next((line.partition("=")[2] for line in lines if line.startswith("AUTH_JWT_SECRET=")), "")
+    return next((line.partition("=")[2] for line in lines if line.startswith(f"{name}=")), "")
 
 
 def main() -> int:
@@ -57,16 +62,18 @@ def main() -> int:
     parser.add_argument("--env-file", type=Path, default=Path(".env"))
     parser.add_argument("--hours", type=float, default=HOURS)
     arguments = parser.parse_args()
-    secret = secret_from(arguments.env_file)
+    secret = variable("AUTH_JWT_SECRET", arguments.env_file)
+    # where only some may issue tokens, the first of them is as good as any
+    issuer = variable("AUTH_ISSUER", arguments.env_file).split(",")[0].strip()
     if not secret:
         print(
             f"no AUTH_JWT_SECRET in the environment or in {arguments.env_file}: `make env`", file=sys.stderr
         )
         return 2
     if arguments.role == "service":
-        print(service_token(secret, hours=arguments.hours))
+        print(service_token(secret, hours=arguments.hours, issuer=issuer))
     else:
-        print(user_token(secret, arguments.email, hours=arguments.hours))
+        print(user_token(secret, arguments.email, hours=arguments.hours, issuer=issuer))
     return 0
 
 

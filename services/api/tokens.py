@@ -104,12 +104,12 @@ class Tokens:
         """The claims of a valid token. Raises Unauthenticated, SignInUnavailable."""
         if len(token) > LONGEST_TOKEN:
             raise Unauthenticated("The token is too long")
-        if not _COMPACT.fullmatch(token):
-            raise Unauthenticated("The token is not a JWT: three parts of base64url, with dots between them")
         digest = hashlib.sha256(token.encode()).digest()
         known = self._known.get(digest)
         if known is not None and known[1] > self._now():
             return known[0]
+        if not _COMPACT.fullmatch(token):
+            raise Unauthenticated("The token is not a JWT: three parts of base64url, with dots between them")
         header = _part(token.partition(".")[0], _Header)
         payload = await self._verified(token, header)
         # nothing is awaited from here on: keys that are fetched meanwhile make this forgotten again

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from services.api import keys
+from services.api import auth, keys
 from services.api.auth import COOKIE
 from services.api.keys import ApiKeys
 from shared.db import api_keys
@@ -203,6 +203,22 @@ async def test_last_used_is_written_once_a_minute(
     assert later["at"] >= first["at"]
     listed = (await me.get("/auth/api-keys")).json()["items"]
     assert dt.datetime.fromisoformat(listed[0]["last_used_at"]) == later["at"]
+
+
+async def test_a_stream_of_a_revoked_key_ends(
+    api: Api, me: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened again, and then refused."""
+    monkeypatch.setattr(auth, "STREAMED_S", 1.0)
+    file_id = (await api_client.upload(me))["file_id"]
+    started = await me.post("/ml/train", json={"file_id": file_id, "target": "species"})
+    made = await make(me, "read")
+    client, path = bearer(api, made["key"]), f"/ml/events/{started.json()['task_id']}"
+    told = await asyncio.wait_for(client.get(path), 20)
+    assert "event: task" in told.text  # it ended, and the run has not
+    assert (await me.get(f"/ml/status/{started.json()['task_id']}")).json()["status"] == "queued"
+    await me.delete(f"/auth/api-keys/{made['id']}")
+    assert (await client.get(path)).status_code == 401
 
 
 async def test_keys_that_are_nearly_right(api: Api, me: httpx.AsyncClient) -> None:

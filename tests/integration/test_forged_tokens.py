@@ -51,9 +51,7 @@ def tried() -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture
-async def client(
-    env: dict[str, str], buckets: None, provider: KeyServer
-) -> AsyncIterator[httpx.AsyncClient]:
+async def client(env: dict[str, str], buckets: None, provider: KeyServer) -> AsyncIterator[httpx.AsyncClient]:
     async with api_client.running(env, AUTH_JWKS_URL=provider.url) as api:
         yield api.client()
 
@@ -82,10 +80,9 @@ async def test_forged_tokens_are_refused(
     forged = list(dict.fromkeys(KINDS[kind](keys, attacker.url)))
     assert len(forged) >= 10
     for given in forged:
-        as_cookie = {"Cookie": f"{COOKIE}={given}"}
+        ways = [{"Authorization": f"Bearer {given}"}, {"Cookie": f"{COOKIE}={given}"}]
         # a cookie's own quoting and escapes are undone before it is read: there some of them are right
-        as_cookie = {} if kind == "laid out in another way" else as_cookie
-        for shown in ({"Authorization": f"Bearer {given}"}, as_cookie):
+        for shown in ways[:1] if kind == "laid out in another way" else ways:
             headers = {name: value.encode() for name, value in shown.items()}
             refused = await client.get("/files", headers=headers)  # type: ignore[arg-type]
             assert refused.status_code == 401, (given, refused.text)

@@ -186,23 +186,44 @@ class Profile(Struct, kw_only=True):
 class TrainRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /ml/train`; only `file_id` and `target` are required."""
 
-    file_id: uuid.UUID
-    target: Annotated[str, Meta(min_length=1, max_length=1000)]
-    task_type: Literal["auto", "classification", "regression", "time_series"] = "auto"
-    models: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
-    metric: str | None = None
-    time_budget_s: Annotated[float, Meta(ge=1, le=86_400)] = 300
-    test_size: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    cv_folds: Annotated[int, Meta(ge=2, le=20)] = 5
-    refit: bool = True
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
-    exclude_columns: Annotated[list[str], Meta(max_length=10_000)] = []
-    group_column: str | None = None
-    time_column: str | None = None
-    series_column: str | None = None
-    horizon: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    on_leakage: Literal["warn", "drop", "fail"] = "warn"
+    file_id: Annotated[uuid.UUID, Meta(description="The table")]
+    target: Annotated[str, Meta(min_length=1, max_length=1000, description="The column to be predicted")]
+    task_type: Annotated[
+        Literal["auto", "classification", "regression", "time_series"],
+        Meta(description="`auto` decides by the target and the time column"),
+    ] = "auto"
+    models: Annotated[
+        Annotated[list[str], Meta(min_length=1, max_length=50)] | None,
+        Meta(description="Slugs or labels of `GET /ml/models`; null for all of the task type's defaults"),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Meta(description="What decides the rank; null for accuracy, r2 or mase"),
+    ] = None
+    time_budget_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="Seconds from `running` to the end, over all trainers")
+    ] = 300
+    test_size: Annotated[float, Meta(gt=0, lt=1, description="Share of rows that no scored fit sees")] = 0.2
+    cv_folds: Annotated[int, Meta(ge=2, le=20, description="Folds, or backtests of a time series")] = 5
+    refit: Annotated[bool, Meta(description="Hand over models that were fitted again, on all rows")] = True
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="The same seed splits and fits alike")] = 0
+    exclude_columns: Annotated[list[str], Meta(max_length=10_000, description="Not to be looked at")] = []
+    group_column: Annotated[
+        str | None, Meta(description="Rows of one group stay on one side of every split")
+    ] = None
+    time_column: Annotated[str | None, Meta(description="A time series' times")] = None
+    series_column: Annotated[str | None, Meta(description="Which of several time series a row is of")] = None
+    horizon: Annotated[
+        Annotated[int, Meta(ge=1, le=100_000)] | None,
+        Meta(description="Steps to forecast; null for two seasons or a tenth of the series"),
+    ] = None
+    name: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)] | None,
+        Meta(description="What the run is called; null for the file's name and the target"),
+    ] = None
+    on_leakage: Annotated[
+        Literal["warn", "drop", "fail"], Meta(description="What to do with columns that give the target away")
+    ] = "warn"
 
 
 class Candidate(Struct, kw_only=True):

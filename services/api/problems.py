@@ -174,9 +174,11 @@ def responses(*given: type[TrainyardError], public: bool = False) -> dict[int, R
         else (
             errors.Unauthenticated,
             errors.Forbidden,
+            errors.MissingScope,
             errors.AccountBeingDeleted,
             errors.TooManyRequests,
             errors.DatabaseUnavailable,
+            errors.SignInUnavailable,
         )
     )
     by_status: dict[int, list[type[TrainyardError]]] = {}

@@ -116,8 +116,8 @@ def config() -> OpenAPIConfig:
                     type="http",
                     scheme="bearer",
                     bearer_format="API key",
-                    description="A key of `POST /auth/api-keys`, sent like a token; it may do what its scopes"
-                    " name",
+                    description="A key of `POST /auth/api-keys`, sent like a token. Each operation names the"
+                    " scope that it needs: `read`, `train` (which reads too) or `admin` (which does all)",
                 ),
                 "sessionCookie": SecurityScheme(
                     type="apiKey",

@@ -19,6 +19,7 @@ from services.api.openapi.examples import EXAMPLES
 from services.api.openapi.headers import ALWAYS, HEADERS, OF_PROBLEMS, PARAMETERS
 from services.api.openapi.links import link
 from services.api.problems import PROBLEM_JSON
+from services.api.scopes import needed
 
 SCHEMAS = "#/components/schemas/"
 METHODS = ("get", "head", "post", "put", "patch", "delete")
@@ -206,7 +207,8 @@ def _security(operation: dict[str, Any], method: str, handler: HTTPRouteHandler)
         return
     if "security" in operation:  # the handler's own
         return
-    operation["security"] = [{"bearerAuth": []}, {"apiKeyAuth": []}]
+    scope = needed(method.upper(), handler.opt)
+    operation["security"] = [{"bearerAuth": []}, {"apiKeyAuth": [str(scope)]}]
     if method == "get":
         operation["security"].append({"sessionCookie": []})
 

@@ -144,6 +144,16 @@ def test_every_operation_says_who_may_ask(schema: dict[str, Any]) -> None:
         if given:
             assert "bearerAuth" in given, name
             assert parameters(schema, operation)["X-User-Id"]["schema"]["format"] == "uuid", name
+    scopes = {
+        name: wanted["apiKeyAuth"]
+        for name, operation in operations(schema)
+        for wanted in operation["security"]
+        if "apiKeyAuth" in wanted
+    }
+    assert all(len(wanted) == 1 for wanted in scopes.values())
+    assert scopes["GET /files"] == scopes["HEAD /models/{model_id}/download"] == ["read"]
+    assert scopes["POST /ml/train"] == scopes["DELETE /files/{file_id}"] == ["train"]
+    assert scopes["GET /auth/api-keys"] == ["admin"]
     public = {name for name, operation in operations(schema) if operation["security"] == []}
     assert public == {
         "GET /health/live",

@@ -17,6 +17,8 @@ from deploy import embedded, ports
 from deploy.embedded.postgres import API_LOGIN, WORKER_LOGIN
 from deploy.ports import HOST
 from deploy.processes import Program, ProgramFailed
+from shared.errors import ConfigurationError
+from shared.settings import without_files
 
 PREFERRED_PORT = 8000
 PORTS_FILE = "ports.json"
@@ -47,6 +49,10 @@ def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_
     is the API's; None: the one of last time, else 8000, else any free one. Raises ProgramFailed where
     that port is taken or the variables given are incomplete.
     """
+    try:
+        environ = without_files(environ, (*DATABASE_URLS, "REDIS_URL", *S3_KEYS))
+    except ConfigurationError as error:
+        raise ProgramFailed(error.detail) from None
     credentials = embedded.load_credentials(directory)
     port_of = choose_ports(directory, port)
     given = external(environ, credentials)

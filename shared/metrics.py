@@ -37,7 +37,11 @@ async def serve(host: str, port: int, *, ready: Callable[[], Awaitable[bool]]) -
         good = await ready()
         return web.json_response({"status": "ok" if good else "unavailable"}, status=200 if good else 503)
 
+    async def hide_server(_request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.popall("Server", None)
+
     app = web.Application()
+    app.on_response_prepare.append(hide_server)
     app.router.add_get("/metrics", make_aiohttp_handler())
     app.router.add_get("/health/live", live)
     app.router.add_get("/health/ready", is_ready)

@@ -8,7 +8,7 @@ type `Secret` may come from a file instead, which `FOO_BAR_FILE` names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -247,10 +247,13 @@ def secret_names() -> Iterator[str]:
         yield from (f.encode_name for f in msgspec.structs.fields(kind) if f.type is Secret)
 
 
-def without_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment with each `NAME_FILE` of a secret replaced by `NAME`. Raises ConfigurationError."""
+def without_files(environ: Mapping[str, str], names: Iterable[str] = ()) -> dict[str, str]:
+    """The environment with each `NAME_FILE` of a secret, or of these alone, replaced by `NAME`.
+
+    Raises ConfigurationError.
+    """
     found = dict(environ)
-    for name in secret_names():
+    for name in names or secret_names():
         if value := _secret(name, environ):
             found[name] = reveal(value)
         found.pop(f"{name}_FILE", None)

@@ -66,6 +66,16 @@ def test_keys_in_a_file_are_not_overruled(tmp_path: Path) -> None:
     assert not any(name.startswith("ARTIFACT_HMAC_KEYS") for name in stack.services["api"].environ)
 
 
+def test_addresses_may_stand_in_files(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"{OWNER}\n")
+    stack = build({"DATABASE_URL_FILE": str(tmp_path / "url")}, tmp_path, None, dev_login=True)
+    assert list(stack.servers) == ["valkey", "s3"]
+    assert stack.environ["DATABASE_URL"] == OWNER
+    assert "DATABASE_URL_FILE" not in stack.environ
+    with pytest.raises(ProgramFailed, match=r"REDIS_URL_FILE: .*missing cannot be read"):
+        build({"REDIS_URL_FILE": str(tmp_path / "missing")}, tmp_path, None, dev_login=True)
+
+
 def test_each_worker_has_a_metrics_port_of_its_own(tmp_path: Path) -> None:
     services = build({}, tmp_path, None, dev_login=True).services
     numbers = {services[name].environ["METRICS_PORT"] for name in ("trainer", "packager")}

@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
         self._litestar = app
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._litestar.openapi_schema.to_schema()  # before anybody waits for it
         await super().startup(sockets)
         self._watching = asyncio.create_task(watch(self.server_state.connections))
         # what is there now stays: the collector need not go over all of it again and again

@@ -58,7 +58,7 @@ async def test_the_api_does_what_its_schema_says(
 ) -> None:
     objects = await some_objects(env, worker_db)
     with process(env | _QUOTAS) as (running, url):
-        schema = httpx.get(f"{url}/schema/openapi.json").json()
+        schema = httpx.get(f"{url}/schema/openapi.json", timeout=60).json()
         told = fuzz(url, schema, objects, tmp_path)
         answers = answered(url)
         running.terminate()
@@ -96,7 +96,7 @@ def fuzz(
 def answered(url: str) -> Answers:
     by_status: Counter[int] = Counter()
     succeeded = set()
-    for method, route, status, count in _COUNTED.findall(httpx.get(f"{url}/metrics").text):
+    for method, route, status, count in _COUNTED.findall(httpx.get(f"{url}/metrics", timeout=60).text):
         by_status[int(status)] += int(float(count))
         if int(status) < 300:
             succeeded.add((method, route.replace(":str}", "}")))

@@ -1,4 +1,4 @@
-"""What is settled before any handler is asked: OPTIONS, and words that are no value."""
+"""What is settled before any handler is asked: OPTIONS, words that are no value, the schema itself."""
 
 from __future__ import annotations
 
@@ -38,3 +38,14 @@ async def test_null_is_no_value_of_a_query(api: Api) -> None:
         assert fault["detail"] == "must be left out where there is none", query
     for query in ("/models?q=null", "/models?tag=null", "/models?other=null"):  # a word like any other
         assert (await me.get(query)).json() == {"items": [], "next_cursor": None}, query
+
+
+async def test_anybody_gets_the_schema(api: Api) -> None:
+    nobody = api.client()
+    first, again, short = [
+        await nobody.get(path) for path in ("/schema/openapi.json", "/schema/openapi.json", "/schema")
+    ]
+    assert first.headers["content-type"].startswith("application/json")
+    assert first.json()["openapi"].startswith("3.1")
+    assert first.content == again.content == short.content
+    assert (await nobody.get("/schema/swagger")).json()["type"] == "not-found"

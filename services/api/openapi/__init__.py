@@ -55,13 +55,30 @@ class Document(OpenAPI):
 
     handlers: dict[str, HTTPRouteHandler] = field(default_factory=dict)
     """By operation id."""
+    published: dict[str, Any] | None = None
 
     def to_schema(self) -> dict[str, Any]:
-        return publish(super().to_schema(), self.handlers)
+        """Made once: it takes some tenths of a second, in which the process does nothing else."""
+        if self.published is None:
+            self.published = publish(super().to_schema(), self.handlers)
+        return self.published
 
     @property
     def _exclude_fields(self) -> set[str]:
-        return super()._exclude_fields | {"handlers"}
+        return super()._exclude_fields | {"handlers", "published"}
+
+
+class Rendered(JsonRenderPlugin):
+    """Its bytes are put together once: anybody may ask for them, as often as they like."""
+
+    def __init__(self) -> None:
+        super().__init__(path=["/openapi.json", "/"], media_type=MediaType.JSON)
+        self._bytes: bytes | None = None
+
+    def render(self, request: Any, openapi_schema: dict[str, Any]) -> bytes:
+        if self._bytes is None:
+            self._bytes = super().render(request, openapi_schema)
+        return self._bytes
 
 
 class Config(OpenAPIConfig):
@@ -100,7 +117,7 @@ def config() -> OpenAPIConfig:
             after_request=_no_pages,
         ),
         # a page that shows it would load its scripts from elsewhere: any viewer takes the document
-        render_plugins=[JsonRenderPlugin(path=["/openapi.json", "/"], media_type=MediaType.JSON)],
+        render_plugins=[Rendered()],
         use_handler_docstrings=True,
         tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
         components=Components(

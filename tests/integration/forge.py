@@ -186,3 +186,29 @@ class Keys:
             "RS256": ({"alg": "RS256", "kid": "rsa"}, rs(self.rsa)),
             "ES256": ({"alg": "ES256", "kid": "curve"}, es(self.curve)),
         }
+
+
+Forge = Callable[[Keys, str], Iterator[str]]
+"""Given the keys and the address of a key server that an attacker runs."""
+
+KINDS: dict[str, Forge] = {}
+HS256 = {"alg": "HS256", "typ": "JWT"}
+
+
+def kind(name: str) -> Callable[[Forge], Forge]:
+    def add(forge: Forge) -> Forge:
+        KINDS[name] = forge
+        return forge
+
+    return add
+
+
+def with_claims(keys: Keys, payload: Json | bytes) -> Iterator[str]:
+    """Signed as it should be, in each of the three ways."""
+    for header, sign in keys.right().values():
+        yield token(header, payload, sign)
+
+
+def with_header(keys: Keys, **more: Any) -> Iterator[str]:
+    for header, sign in keys.right().values():
+        yield token(header | more, claims(), sign)

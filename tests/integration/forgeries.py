@@ -1,4 +1,4 @@
-"""Every kind of forged, altered or misused token that is tried, and how the right ones look beside them."""
+"""Every kind of forged, altered or misused token that is tried, one generator a kind."""
 
 from __future__ import annotations
 
@@ -6,54 +6,34 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.integration.api_client import SECRET
 from tests.integration.forge import (
+    HS256,
+    KINDS,
     USER,
-    Json,
     Keys,
     b64,
     claims,
     es,
     hs,
     jwk,
+    kind,
     ps,
     rs,
     token,
     unb64,
     unsigned,
+    with_claims,
+    with_header,
 )
 
-Forge = Callable[[Keys, str], Iterator[str]]
-"""Given the keys and the address of a key server that an attacker runs."""
-
-KINDS: dict[str, Forge] = {}
-HS256 = {"alg": "HS256", "typ": "JWT"}
-
-
-def kind(name: str) -> Callable[[Forge], Forge]:
-    def add(forge: Forge) -> Forge:
-        KINDS[name] = forge
-        return forge
-
-    return add
-
-
-def with_claims(keys: Keys, payload: Json | bytes) -> Iterator[str]:
-    """Signed as it should be, in each of the three ways."""
-    for header, sign in keys.right().values():
-        yield token(header, payload, sign)
-
-
-def with_header(keys: Keys, **more: Any) -> Iterator[str]:
-    for header, sign in keys.right().values():
-        yield token(header | more, claims(), sign)
+__all__ = ["KINDS"]
 
 
 @kind("alg none")

@@ -16,8 +16,19 @@ import pytest
 from services.api.auth import COOKIE
 from tests.integration import api_client
 from tests.integration.api_client import SECRET
-from tests.integration.forge import USER, Keys, KeyServer, claims, hs, key_server, token
-from tests.integration.forgeries import HS256, KINDS, with_claims, with_header
+from tests.integration.forge import (
+    HS256,
+    USER,
+    Keys,
+    KeyServer,
+    claims,
+    hs,
+    key_server,
+    token,
+    with_claims,
+    with_header,
+)
+from tests.integration.forgeries import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Make the buckets, waiting for a server that is still coming up, and say what the store can do."""
+"""Make the buckets, waiting for a server that is still coming up, see that nobody can read them without a
+signature, and say what the store can do."""
 
 from __future__ import annotations
 
@@ -18,13 +19,16 @@ WAIT_S = 60.0
 
 
 async def prepare(settings: S3, *, wait_s: float = WAIT_S) -> tuple[str, ...]:
-    """Make what is missing, within `wait_s`; the names of the buckets made. Raises StorageUnavailable."""
+    """Make what is missing, within `wait_s`; the names of the buckets made.
+
+    Raises StorageUnavailable, and ConfigurationError for a bucket that is public."""
     async with open_store(settings) as store:
         async for attempt in stamina.retry_context(
             on=StorageUnavailable, attempts=None, timeout=wait_s, wait_initial=0.2, wait_max=2.0
         ):
             with attempt:
                 made = await store.ensure_buckets()
+        await store.check_private()
         await store.probe()
     return made
 

@@ -19,6 +19,21 @@ _REPORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _WINDOWS_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 _NOT_IN_FILENAMES = re.compile(r'[/\\:*?"<>|]')
 
+CONTENT_TYPES = frozenset(
+    {
+        "application/json",
+        "application/octet-stream",
+        "application/zip",
+        "image/svg+xml",  # a program where it is opened by itself: handed over as a file, in a sandbox
+        "text/csv",
+        "text/csv; charset=utf-8",
+        "text/markdown; charset=utf-8",
+        "text/plain; charset=utf-8",
+        "text/x-python; charset=utf-8",
+    }
+)
+"""All that an object may be said to be: no page, no script, nothing that a user could choose."""
+
 _ATTR_CHARS = "!#$&+-.^_`|~"
 """What RFC 8187 leaves unescaped in an extended value besides letters and digits."""
 
@@ -140,6 +155,13 @@ def content_disposition(filename: str) -> str:
     plain = f"{_ascii(stem) or 'download'}{dot}{_ascii(suffix)}".rstrip(" .")
     header = f'attachment; filename="{plain}"'
     return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
+
+
+def known_type(content_type: str) -> str:
+    """It, where it is one of CONTENT_TYPES. Raises ValueError."""
+    if content_type not in CONTENT_TYPES:
+        raise ValueError(f"objects are not of the type {content_type!r}")
+    return content_type
 
 
 def _ascii(text: str) -> str:

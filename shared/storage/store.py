@@ -18,7 +18,8 @@ from shared.settings import S3
 from shared.storage import copying
 from shared.storage.faults import ObjectExists, ObjectMissing, store_call
 from shared.storage.features import StoreFeatures, probe
-from shared.storage.keys import content_disposition
+from shared.storage.keys import content_disposition, known_type
+from shared.storage.privacy import refuse_public
 from shared.storage.writing import Stored, Target, abort_upload, settle, write
 
 CHUNK_BYTES = 512 * 1024
@@ -90,6 +91,11 @@ class Store:
         for bucket in made:
             await self._make_bucket(bucket)
         return tuple(made)
+
+    async def check_private(self) -> None:
+        """Raise ConfigurationError for a bucket that answers whoever asks, without a signature."""
+        for bucket in dict.fromkeys((self.datasets, self.artifacts, self.bundles, self.models)):
+            await refuse_public(self._client, bucket)
 
     # --- putting ---
 
@@ -264,7 +270,7 @@ class Store:
             "Bucket": bucket,
             "Key": key,
             "ResponseContentDisposition": content_disposition(filename),
-            "ResponseContentType": content_type,
+            "ResponseContentType": known_type(content_type),
         }
         async with store_call(bucket, key):
             url = await self._signer.generate_presigned_url("get_object", Params=params, ExpiresIn=ttl_s)
@@ -315,7 +321,9 @@ class Store:
         """Drop multipart uploads under `prefix` begun longer ago than this, and say how many."""
         oldest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=older_than_s)
         stale = []
-        pages = aiter(self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix))
+        pages = aiter(
+            self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        )
         while True:
             async with store_call(bucket):
                 page = await anext(pages, None)

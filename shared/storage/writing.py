@@ -22,7 +22,7 @@ from msgspec import Struct, field
 from shared.errors import StorageCorrupt, TooLarge
 from shared.storage.faults import ObjectExists, ObjectMissing, UploadLost, patience_s, store_call
 from shared.storage.features import StoreFeatures
-from shared.storage.keys import content_disposition
+from shared.storage.keys import content_disposition, known_type
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +67,12 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> dict[str, Any]:
-        named = {"ContentDisposition": content_disposition(self.filename)} if self.filename else {}
-        return {"ContentType": self.content_type, "Metadata": {"put-id": self.put_id}, **named}
+        """Always an attachment, of a known type: a store may hand an object out by what stands here alone."""
+        return {
+            "ContentType": known_type(self.content_type),
+            "ContentDisposition": content_disposition(self.filename or self.key.rpartition("/")[2]),
+            "Metadata": {"put-id": self.put_id},
+        }
 
 
 class _Part(Struct, frozen=True):

@@ -256,7 +256,7 @@ async def test_more_rows_and_objects_than_go_at_a_time(
             user,
         )
     for _ in range(8):
-        await store.put_bytes(store.artifacts, f"{user}/{uuid.uuid4()}/x", b"x", content_type="text/plain")
+        await store.put_bytes(store.artifacts, f"{user}/{uuid.uuid4()}/x", b"x", content_type="text/csv")
     await ask_to_erase(me, user)
     await erase(eraser)
     assert await rows_of(env, user) == LAST_WORDS

@@ -95,7 +95,7 @@ async def finished_run(
     report = {}
     for name, content in REPORT.items():
         put = await store.put_bytes(
-            store.artifacts, report_key(user, task_id, 1, name), content, content_type="text/plain"
+            store.artifacts, report_key(user, task_id, 1, name), content, content_type="text/csv"
         )
         report[name] = {"size_bytes": put.size_bytes, "sha256": put.sha256}
     async with db.transaction() as c:

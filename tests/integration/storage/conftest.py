@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from aiobotocore.config import AioConfig
 
-from shared.settings import S3, load
+from shared.settings import S3, load, reveal
 from shared.storage import Store, open_store
 from tests.integration.faulty_proxy import FaultyProxy, Rule, faulty_proxy
 
@@ -54,7 +54,7 @@ async def store(s3: S3) -> AsyncIterator[Store]:
 @pytest.fixture
 async def raw(s3: S3) -> AsyncIterator[Any]:
     """A plain client, to look behind the store's back."""
-    session = aioboto3.Session(s3.s3_access_key_id, s3.s3_secret_access_key, region_name=s3.s3_region)
+    session = aioboto3.Session(s3.s3_access_key_id, reveal(s3.s3_secret_access_key), region_name=s3.s3_region)
     config = AioConfig(signature_version="s3v4", s3={"addressing_style": "path"})
     async with session.client("s3", endpoint_url=s3.s3_endpoint_url, config=config) as client:
         yield client

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.settings import S3
+from shared.settings import S3, reveal
 from shared.storage.__main__ import main, prepare
 from tests.integration.faulty_proxy import Refuse, faulty_proxy
 from tests.integration.storage.objects import MIB
@@ -28,7 +28,10 @@ def test_the_command_makes_buckets_and_says_what_is_wrong(
     embedded: S3, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.storage.__main__.configure", lambda *_, **__: None)
-    environ = {name.upper(): str(value) for name, value in msgspec.structs.asdict(embedded).items()}
+    environ = {
+        name.upper(): reveal(value) if isinstance(value, str) else str(value)
+        for name, value in msgspec.structs.asdict(embedded).items()
+    }
     assert main(environ) == 0
     assert embedded.s3_bucket_models in capsys.readouterr().out
     assert main(environ) == 0
@@ -52,11 +55,11 @@ async def source():
 async def main():
     async with open_store(load(S3, os.environ)) as store:
         await store.ensure_buckets()
-        small = await store.put_bytes(store.artifacts, "u/small", b"x", content_type="a/b")
-        kind = {"filename": "x", "content_type": "a/b"}
+        small = await store.put_bytes(store.artifacts, "u/small", b"x", content_type="application/zip")
+        kind = {"filename": "x", "content_type": "application/zip"}
         await store.copy(store.artifacts, "u/small", store.models, "u/small", sha256=small.sha256, **kind)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        stored = await store.put_stream(store.artifacts, "u/big", source(), content_type="a/b")
+        stored = await store.put_stream(store.artifacts, "u/big", source(), content_type="application/zip")
         assert stored.size_bytes == SIZE
 
         async def entries():

@@ -197,13 +197,13 @@ async def test_a_copy_has_the_bytes_and_its_own_headers(
         store.models,
         "u/copy.pkl",
         filename="copie été.pkl",
-        content_type="application/x-pickle",
+        content_type="application/zip",
         sha256=source.sha256,
     )
     assert copied == source
     assert await read(store, store.models, "u/copy.pkl") == data
     head = await raw.head_object(Bucket=store.models, Key="u/copy.pkl")
-    assert head["ContentType"] == "application/x-pickle"
+    assert head["ContentType"] == "application/zip"
     assert head["ContentDisposition"] == content_disposition("copie été.pkl")
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.trainer import sandbox_landlock, sandbox_paths, sandbox_seccomp
+from services.trainer import sandbox_landlock, sandbox_paths, sandbox_seccomp, sandbox_threads
 
 _PR_SET_DUMPABLE = 4
 _PR_CAPBSET_DROP = 24
@@ -105,6 +105,8 @@ def enter(layers: Layers, *, scratch: Path, reads: Sequence[Path]) -> None:
         # others of the same user could read its memory; with Landlock they cannot, and the trainer,
         # which watches how much memory it holds, still can
         hide()
+    if layers.landlock or layers.seccomp:
+        sandbox_threads.share_with_threads_alone()
     if layers.seccomp:
         sandbox_seccomp.install()
 

@@ -28,9 +28,10 @@ def half_of_free(folder: Path) -> int:
 def too_much(pid: int, scratch: Path, limit: int) -> str | None:
     """Why the process is to be stopped, in words for its user; None while there is no reason.
 
-    Counted are what the folder holds and all that the process has ever written, so that files which
-    were removed but are still open count too. Several fits can fill a disk together: where little is left,
-    those that have written much are stopped.
+    Counted are what the folder holds with what was removed there but is still open, and all that the
+    process has ever written to a disk. A file on a tmpfs that was mapped, closed and removed is in neither,
+    so that mapping alone is reason enough. Several fits can fill a disk together: where little is left, those
+    that have written much are stopped.
     """
     used = 0
     for number, entry in enumerate(_beneath(scratch)):
@@ -38,8 +39,8 @@ def too_much(pid: int, scratch: Path, limit: int) -> str | None:
             return f"made more than {MAX_FILES:,} files"
         with contextlib.suppress(OSError):
             used += entry.stat(follow_symlinks=False).st_blocks * 512
-    used = max(used, _written(pid))
-    if used > limit:
+    used = max(used + _removed_but_open(pid), _written(pid))
+    if used > limit or _removed_but_mapped(pid, scratch):
         return wrote_too_much(limit)
     if used > _LITTLE and _free(scratch) < limit // 16:
         return f"the disk is nearly full, and it wrote {used // 2**20} MiB to it"
@@ -97,6 +98,25 @@ def _written(pid: int) -> int:
         found = _WRITTEN.search(Path(f"/proc/{pid}/io").read_text())
         return int(found[1]) if found else 0
     return 0
+
+
+def _removed_but_open(pid: int) -> int:
+    used = 0
+    with contextlib.suppress(OSError):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                status = fd.stat()
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                    used += status.st_blocks * 512
+    return used
+
+
+def _removed_but_mapped(pid: int, scratch: Path) -> bool:
+    with contextlib.suppress(OSError):
+        if os.major(scratch.stat().st_dev) == 0:  # no device: a tmpfs, or a file system that hides its own
+            maps = Path(f"/proc/{pid}/maps").read_text(errors="replace")
+            return any(f" {scratch}/" in line and line.endswith(" (deleted)") for line in maps.splitlines())
+    return False
 
 
 def _threads(pid: int) -> int:

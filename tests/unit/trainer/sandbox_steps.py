@@ -117,7 +117,7 @@ def claim(failure: str, *, scratch: Path, progress: Any) -> None:
 def write_files(how: str, mebibytes: int, each: int, *, scratch: Path, progress: Any) -> int:
     """Write so much in files of `each` MiB, which may be removed at once while they stay open."""
     block = os.urandom(2**20)
-    kept = []
+    kept: list[object] = []
     for number in range(0, mebibytes, each):
         path = scratch / f"file-{number}"
         with path.open("wb") as file:
@@ -125,11 +125,30 @@ def write_files(how: str, mebibytes: int, each: int, *, scratch: Path, progress:
                 file.write(block)
             file.flush()
             if how == "mapped and removed":
-                kept.append(mmap.mmap(os.open(path, os.O_RDONLY), 4096, prot=mmap.PROT_READ))
+                kept.append(_mapped(path))
+            elif how == "removed":
+                kept.append(os.dup(file.fileno()))
         if how != "kept":
             path.unlink()
     while True:
         signal.pause()
+
+
+def work_in_threads(threads: int, *, scratch: Path, progress: Any) -> int:
+    """As a forest's trees are grown: joblib's threads, on multiprocessing's pool."""
+    from joblib import Parallel, delayed
+
+    return sum(Parallel(n_jobs=threads, prefer="threads")(delayed(pow)(n, 2) for n in range(100)))
+
+
+def _mapped(path: Path) -> object:
+    """A page of the file, whose descriptor is closed: mmap.mmap keeps one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    fd = os.open(path, os.O_RDONLY)
+    page = libc.mmap(None, ctypes.c_size_t(4096), mmap.PROT_READ, mmap.MAP_SHARED, fd, ctypes.c_long(0))
+    os.close(fd)
+    return page
 
 
 def start_threads(count: int, *, scratch: Path, progress: Any) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from msgspec import Struct
 
 from shared.db.pool import Database
@@ -53,6 +54,7 @@ class Answers(Struct):
         return sum(count for status, count in self.by_status.items() if status >= 500)
 
 
+@pytest.mark.timeout(0 if MORE else 600)
 async def test_the_api_does_what_its_schema_says(
     env: dict[str, str], buckets: None, worker_db: Database, tmp_path: Path
 ) -> None:

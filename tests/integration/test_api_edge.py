@@ -50,6 +50,16 @@ async def answers(api: Api) -> AsyncIterator[tuple[str, httpx.Response]]:
         yield path, await nobody.get(path)
 
 
+async def test_the_address_alone_says_what_is_there(api: Api) -> None:
+    found = (await api.client().get("/")).json()
+    assert found["name"] == "Trainyard"
+    for where in ("schema", "health"):
+        answer = await api.client().get(found[where])
+        assert answer.status_code == 200
+    schema = (await api.client().get(found["schema"])).json()
+    assert schema["info"]["version"] == found["version"]
+
+
 async def test_every_answer_has_the_headers(api: Api) -> None:
     seen = set()
     async for what, answer in answers(api):

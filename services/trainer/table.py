@@ -56,6 +56,7 @@ def decode(
     size = source.stat().st_size
     if size == 0:
         raise TableUnreadable("the file is empty (0 bytes)")
+    limits = limits.for_upload(size)
     with source.open("rb") as file:
         is_parquet = file.read(4) == PARQUET
     if is_parquet:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from shared.settings import Tables
 
 LONGEST_NAME = 1_000
 """Characters of a column's name: a request that names the column takes no more."""
+
+MOST_TIMES = 200
+ALWAYS_TAKEN = 2**30
+"""An upload may unpack to so many times its size, or to so many bytes, whichever is more."""
 
 
 class TableLimits(Struct, frozen=True, kw_only=True):
@@ -22,6 +27,11 @@ class TableLimits(Struct, frozen=True, kw_only=True):
     max_rows: int = 100_000_000
     max_record_bytes: int = 16 * 2**20
     """Of one record of text, quoted newlines included."""
+
+    def for_upload(self, size: int) -> TableLimits:
+        """The limits of an upload of so many bytes: kilobytes are not to fill a disk, even to its limit."""
+        most = min(self.max_bytes, max(ALWAYS_TAKEN, MOST_TIMES * size))
+        return msgspec.structs.replace(self, max_bytes=most)
 
 
 def table_limits(settings: Tables, folder: Path) -> TableLimits:

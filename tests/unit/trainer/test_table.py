@@ -136,6 +136,14 @@ def test_text_larger_than_the_limit_is_refused_while_unpacking(tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["upload"]
 
 
+def test_a_small_upload_may_not_unpack_to_all_that_a_large_one_may() -> None:
+    limits = TableLimits(max_bytes=20 * 2**30)
+    assert limits.for_upload(1_000).max_bytes == 2**30
+    assert limits.for_upload(2**24).max_bytes == 200 * 2**24
+    assert limits.for_upload(2**40).max_bytes == 20 * 2**30
+    assert TableLimits(max_bytes=5).for_upload(1_000) == TableLimits(max_bytes=5)
+
+
 def test_columns_larger_than_the_limit_are_refused(tmp_path: Path) -> None:
     """Two bytes of text become eight of a number."""
     with pytest.raises(TableUnreadable, match="over 100,000 bytes unpacked"):

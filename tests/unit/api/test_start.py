@@ -24,6 +24,10 @@ GOOD = {
         ({"API_DATABASE_URL": ""}, "API_DATABASE_URL is required"),
         ({"S3_ENDPOINT_URL": ""}, "S3_ENDPOINT_URL is required"),
         ({"PORT": "many"}, "PORT"),
+        ({"FORWARDED_ALLOW_IPS": "127.0.0.1, *"}, "'*' is not an address or a network"),
+        ({"CORS_ALLOWED_ORIGINS": "https://a.example, *"}, "'*' is not an origin"),
+        ({"RATE_LIMIT_READS_PER_MIN": "-1"}, "RATE_LIMIT_READS_PER_MIN"),
+        ({"AUTH_JWT_SECRET_FILE": "/run/secrets/x"}, "are both set"),
         ({"AUTH_DEV_LOGIN": "true", "HOST": "0.0.0.0"}, "only on a loopback address"),
         ({"AUTH_DEV_LOGIN": "true", "HOST": "yard.example"}, "only on a loopback address"),
         (

@@ -289,6 +289,7 @@ def main(control_fd: int, trainer_pid: int, modules: Sequence[str], *, hidden: b
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     failed = _preload(modules)
+    sandbox.prepare()
     child_main.outlive_parent()
     child_main.prctl(child_main.PR_SET_CHILD_SUBREAPER, 1)
     # what is alive now never dies: keep the collector from touching it, and so from copying its pages

@@ -37,6 +37,9 @@ _CAPABILITIES = 64
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
 class Layers(msgspec.Struct, frozen=True, kw_only=True):
     """What holds. `privileges`: they are dropped; `landlock`: the kernel's version of it, 0 for none."""
 
@@ -111,6 +114,11 @@ def enter(layers: Layers, *, scratch: Path, reads: Sequence[Path]) -> None:
         sandbox_seccomp.install()
 
 
+def prepare() -> None:
+    """Find out in the process that fits are forked from, after its preload, what each would find out."""
+    sandbox_paths.libraries()
+
+
 def hide() -> None:
     """Keep other processes of the same user from this one's memory, environment and descriptors
     (`/proc/PID/environ`, `/proc/PID/mem`, ptrace), and its memory out of core dumps."""
@@ -126,10 +134,10 @@ def drop_privileges() -> None:
     """Give up every capability and any way to gain one; uid 0 is then a user like others."""
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for number in range(_CAPABILITIES):
-        _prctl(_PR_CAPBSET_DROP, number)  # fails for those that do not exist, and all where there are none
+        if _prctl(_PR_CAPBSET_DROP, number) != 0:  # the first that does not exist, or no right to
+            break
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0 or _prctl(_PR_SET_NO_NEW_PRIVS, 1) != 0:
+    if _LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0 or _prctl(_PR_SET_NO_NEW_PRIVS, 1) != 0:
         raise OSError(ctypes.get_errno(), "capabilities cannot be dropped")
 
 
@@ -146,5 +154,4 @@ def _landlock(abi: int, scratch: Path, reads: Sequence[Path]) -> None:
 def _prctl(option: int, value: int) -> int:
     if sys.platform != "linux":
         return -1
-    libc = ctypes.CDLL(None, use_errno=True)
-    return int(libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), 0))
+    return int(_LIBC.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(0), ctypes.c_ulong(0), 0))

@@ -39,6 +39,10 @@ _WRITE = _READ | _WRITE_FILE | _TRUNCATE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DI
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.syscall.restype = ctypes.c_long
+
+
 def version() -> int:
     """The kernel's Landlock ABI; 0 where there is none, or where it is not allowed."""
     if sys.platform != "linux":
@@ -100,10 +104,8 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
     words = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
-    answer = libc.syscall(ctypes.c_long(number), *words)
+    answer = _LIBC.syscall(ctypes.c_long(number), *words)
     if answer < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"Landlock: {os.strerror(error)}")

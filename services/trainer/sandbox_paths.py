@@ -39,11 +39,12 @@ DEVICES = (Path("/dev/null"), Path("/dev/zero"))
 
 def readable() -> list[Path]:
     """Asked for in a child, after the preload: `/proc/self` is the process that asks."""
-    return [*_libraries(), Path("/proc/self")]
+    return [*libraries(), Path("/proc/self")]
 
 
 @functools.cache
-def _libraries() -> list[Path]:
+def libraries() -> list[Path]:
+    """The part of it that is the same for all children of a process, which finds it out once."""
     trees = [Path(path) for path in (*_SYSTEM, sys.prefix, sys.base_prefix)]
     for entry in map(Path, sys.path):
         if entry.name in ("site-packages", "dist-packages") or entry.suffix == ".zip":

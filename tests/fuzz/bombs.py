@@ -126,7 +126,7 @@ def parquet_of_2_billion_rows(scale: float, path: Path) -> None:
 
 
 def parquet_with_a_text_of_2_gib(scale: float, path: Path) -> None:
-    text = pa.array(["x" * int(2**31 * scale)], pa.large_string())
+    text = pa.array(["x" * int((2**31 - MEBI) * scale)], pa.large_string())
     pq.write_table(
         pa.table({"a": text}), path, compression="zstd", use_dictionary=False, write_statistics=False
     )

@@ -47,13 +47,18 @@ class ObjectExists(TrainyardError):
     slug = "object-exists"
 
 
+class DamagedOnTheWay(StorageCorrupt):
+    """The store received other bytes than were sent"""
+
+
 class UploadLost(StorageUnavailable):
     """The store no longer knows the upload; try again"""
 
 
 _MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
 _EXISTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412"})
-_CORRUPT = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "InvalidRange", "416"})
+_DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"})
+_CORRUPT = frozenset({"InvalidRange", "416"})
 
 
 @asynccontextmanager
@@ -115,6 +120,8 @@ def _translate(error: ClientError, bucket: str, key: str) -> TrainyardError:
         return ObjectMissing(**context)
     if code in _EXISTS:
         return ObjectExists(**context)
+    if code in _DAMAGED:
+        return DamagedOnTheWay(**context)
     if code in _CORRUPT:
         return StorageCorrupt(**context)
     if code == "NoSuchUpload":

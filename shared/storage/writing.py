@@ -12,7 +12,7 @@ import base64
 import hashlib
 import io
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -20,7 +20,14 @@ import structlog
 from msgspec import Struct, field
 
 from shared.errors import StorageCorrupt, TooLarge
-from shared.storage.faults import ObjectExists, ObjectMissing, UploadLost, patience_s, store_call
+from shared.storage.faults import (
+    DamagedOnTheWay,
+    ObjectExists,
+    ObjectMissing,
+    UploadLost,
+    patience_s,
+    store_call,
+)
 from shared.storage.features import StoreFeatures
 from shared.storage.keys import content_disposition, known_type
 
@@ -33,6 +40,8 @@ PARTS_BETWEEN_DOUBLINGS = 500
 LARGEST_PART_BYTES = 5 * 2**30
 MOST_PARTS = 10_000
 PARTS_ON_THEIR_WAY = 2
+SENDS = 4
+"""How often the same bytes are sent that came to harm on their way."""
 
 SLOWEST_BYTES_PER_S = 128 * 1024
 """A transfer slower than this is taken for a store that stopped taking bytes."""
@@ -80,6 +89,11 @@ class _Part(Struct, frozen=True):
     body: io.BytesIO
     size: int
     md5: bytes
+
+    @property
+    def sealed(self) -> dict[str, Any]:
+        """The body, and the digest that the store compares it with."""
+        return {"Body": self.body, "ContentMD5": base64.b64encode(self.md5).decode()}
 
 
 def part_bytes(number: int) -> int:
@@ -171,10 +185,11 @@ async def _put(client: Any, features: StoreFeatures, target: Target, part: _Part
     condition = {"IfNoneMatch": "*"} if target.exclusive and features.if_none_match else {}
     try:
         try:
-            async with store_call(target.bucket, target.key, **_transfer(part)):
-                answer = await client.put_object(
-                    **target.place, **target.headers, Body=part.body, ContentMD5=_b64(part.md5), **condition
-                )
+            answer = await _sent(
+                target,
+                part,
+                lambda: client.put_object(**target.place, **target.headers, **part.sealed, **condition),
+            )
             _check_etag(features, target, answer, part)
         except ObjectExists:
             # a second try, made because the first one's answer was lost, meets our own object
@@ -253,17 +268,29 @@ async def _wait_for_one(pending: set[asyncio.Task[str]]) -> None:
 
 
 async def _send(client: Any, features: StoreFeatures, target: Target, upload_id: str, part: _Part) -> str:
-    async with store_call(target.bucket, target.key, **_transfer(part)):
-        answer = await client.upload_part(
-            **target.place,
-            UploadId=upload_id,
-            PartNumber=part.number,
-            Body=part.body,
-            ContentMD5=_b64(part.md5),
+    async def send() -> dict[str, Any]:
+        answer: dict[str, Any] = await client.upload_part(
+            **target.place, UploadId=upload_id, PartNumber=part.number, **part.sealed
         )
-    _check_etag(features, target, answer, part)
+        _check_etag(features, target, answer, part)  # not each store compares a part's digest
+        return answer
+
+    answer = await _sent(target, part, send)
     part.body.close()  # frees its memory now, whoever still has a name for it
     return str(answer["ETag"])
+
+
+async def _sent(target: Target, part: _Part, send: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """The store's answer to a part's bytes; sent again where they came to harm on their way."""
+    for left in reversed(range(SENDS)):
+        try:
+            async with store_call(target.bucket, target.key, **_transfer(part)):
+                return await send()
+        except DamagedOnTheWay:
+            if not left:
+                raise
+            part.body.seek(0)
+    raise AssertionError("unreachable")
 
 
 async def begin_upload(client: Any, target: Target) -> str:
@@ -365,13 +392,9 @@ def _check_etag(features: StoreFeatures, target: Target, answer: dict[str, Any],
     # with a customer's or a KMS key the ETag is of that length, but no MD5 of the content
     own_key = "aws:kms" in answer.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in answer
     if features.etag_is_md5 and not own_key and answer["ETag"].strip('"') != part.md5.hex():
-        raise StorageCorrupt(bucket=target.bucket, key=target.key, part=part.number)
+        raise DamagedOnTheWay(bucket=target.bucket, key=target.key, part=part.number)
 
 
 def _transfer(part: _Part) -> dict[str, Any]:
     """How long it may take: no longer than patience without getting further, nor than the slowest store."""
     return {"timeout_s": patience_s() + part.size / SLOWEST_BYTES_PER_S, "sent": part.body.tell}
-
-
-def _b64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

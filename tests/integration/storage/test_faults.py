@@ -47,7 +47,9 @@ async def test_a_put_that_keeps_failing_leaves_nothing(faulty: Faulty, data: byt
     assert await is_empty(faulty.is_sound(), store.datasets)
 
 
-@pytest.mark.parametrize("fault", [Answer(500), Answer(503), Refuse(), CutUpload(50_000), LoseAnswer()])
+@pytest.mark.parametrize(
+    "fault", [Answer(500), Answer(503), Refuse(), CutUpload(50_000), LoseAnswer(), CorruptUpload()]
+)
 @pytest.mark.parametrize("data", [SMALL, PARTS])
 async def test_a_put_that_fails_once_is_tried_again(faulty: Faulty, data: bytes, fault: Fault) -> None:
     store = faulty.breaks(on("PUT", fault, times=1))

@@ -160,7 +160,7 @@ class Worker(Settings, frozen=True, kw_only=True):
 
 class Signing(Settings, frozen=True, kw_only=True):
     artifact_hmac_keys: Secret = Secret("")
-    """`id:base64`, comma-separated: the first signs what is trained, all of them verify (shared/signing.py)."""
+    """`id:base64`, comma-separated: the first signs what is trained, all verify (shared/signing.py)."""
 
 
 class Trainer(Settings, frozen=True, kw_only=True):

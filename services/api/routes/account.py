@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import uuid
 from typing import Annotated, Any
 
 import msgspec
 import structlog
 from litestar import Request, Response, Router, delete, get, route
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import QueryParameter
 
-from services.api.answers import CACHE_CONTROL, JSON, LOCATION, RETRY_AFTER, Answer, answer
+from services.api.answers import CACHE_CONTROL, LOCATION, RETRY_AFTER, answer
 from services.api.audit import record
 from services.api.auth import Identity
 from services.api.context import Context
@@ -22,7 +21,7 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.routes.downloads import GET_AND_HEAD
 from services.api.scopes import SCOPE
-from services.api.waiting import LOOK_EVERY_S, wait_s
+from services.api.waiting import Prefer, built, not_yet, still_built, wait_s
 from shared.contracts import (
     Account,
     AccountLimits,
@@ -96,23 +95,13 @@ async def list_audit(
     summary="Everything of mine as one ZIP",
     responses=responses(ExportFailed, ExportNotFound, StorageUnavailable)
     | handed_over(ZIP)
-    | {
-        202: Answer(
-            Export,
-            description="Still being built; to a browser (`Accept: text/html`) a page that becomes the file",
-            media_type=JSON,
-            files=("text/html",),
-            headers=(LOCATION, RETRY_AFTER, CACHE_CONTROL),
-        )
-    },
+    | {202: still_built(Export)},
 )
 async def download_export(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
-    prefer: Annotated[
-        str | None, HeaderParameter(name="Prefer", description="`wait=N`: seconds to wait, at most 60")
-    ] = None,
+    prefer: Prefer = None,
 ) -> Response[Any]:
     """The file `trainyard_export_{date}.zip`: `account.json` (files, runs with their plans and results,
     saved models, API keys without their secrets, the audit trail), every file, every run's models, plots and
@@ -121,11 +110,18 @@ async def download_export(
     `built_at` until it expires; `DELETE /account/export` drops it, so that the next call builds another."""
     export = await _ask(api, user)
     if export["status"] == BundleStatus.BUILDING:
-        export = await _wait(api, user.user_id, wait_s(prefer)) or export
+        export = await built(api, lambda: _look(api, user), wait_s(prefer)) or export
     if export["status"] == BundleStatus.FAILED:
         raise ExportFailed(export["error"])
     if export["status"] == BundleStatus.BUILDING:
-        return _not_yet(request, export)
+        share = round(100 * export["progress"])
+        return not_yet(
+            request,
+            _export(export),
+            location="/account/export/status",
+            doing="Packing your account",
+            bar=f'<progress max="100" value="{share}">{share}%</progress>',
+        )
     file = Download(
         what="export",
         subject_id=user.user_id,
@@ -158,37 +154,9 @@ async def _ask(api: Context, user: Identity) -> Any:
     return export
 
 
-async def _wait(api: Context, user_id: uuid.UUID, seconds: float) -> Any | None:
-    """The export once it is built or has failed, or as it is when the time is up; between the looks no
-    connection is held."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    export = None
-    while (left := until - loop.time()) > 0 and not api.watches.stopping:
-        await api.watches.rest(min(LOOK_EVERY_S, left))
-        async with api.db.transaction(user_id) as c:
-            export = await account.get_export(c, user_id)
-        if export is None or export["status"] != BundleStatus.BUILDING:
-            break
-    return export
-
-
-def _not_yet(request: Request[Any, Any, Any], export: Any) -> Response[Any]:
-    headers = {"Location": "/account/export/status", "Retry-After": "2", "Cache-Control": "no-store"}
-    if "text/html" in request.headers.get("accept", "").lower():
-        page = _PAGE.format(percent=round(100 * export["progress"]))
-        return Response(page, status_code=202, media_type="text/html", headers=headers)
-    return Response(_export(export), status_code=202, headers=headers)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta http-equiv="refresh" content="2"><title>Packing your account</title></head>
-<body><h1>Packing your account</h1>
-<p><progress max="100" value="{percent}">{percent}%</progress></p>
-<p>The download begins by itself as soon as the ZIP is ready.</p></body>
-</html>
-"""
+async def _look(api: Context, user: Identity) -> Any | None:
+    async with api.db.transaction(user.user_id) as c:
+        return await account.get_export(c, user.user_id)
 
 
 def _export(row: Any) -> Export:
@@ -207,8 +175,7 @@ def _export(row: Any) -> Export:
 )
 async def get_export(api: NamedDependency[Context], user: NamedDependency[Identity]) -> Response[Export]:
     """404 where none was asked for, or the one there was has expired or was dropped."""
-    async with api.db.transaction(user.user_id) as c:
-        export = await account.get_export(c, user.user_id)
+    export = await _look(api, user)
     if export is None:
         raise ExportNotFound
     building = export["status"] == BundleStatus.BUILDING

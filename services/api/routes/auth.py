@@ -110,9 +110,7 @@ def _cookie(request: Request[Any, Any, Any], value: str, max_age: int) -> Cookie
     opt={PUBLIC: True},
     security=[{}],
     summary="Sign in on a local stack",
-    responses=responses(
-        MalformedRequest, UnsupportedMedia, TooLarge, Forbidden, InvalidRequest, public=True
-    )
+    responses=responses(MalformedRequest, UnsupportedMedia, TooLarge, Forbidden, InvalidRequest, public=True)
     | {200: answer(SignedIn, "A token of twelve hours", CACHE_CONTROL)},
 )
 async def dev_login(

@@ -9,8 +9,8 @@ import pytest
 from services.api.handover import wants_json
 from services.api.paging import after_id, after_offset, id_cursor, offset_cursor
 from services.api.routes.auth import check_host
-from services.api.waiting import wait_s
 from services.api.upload import file_name
+from services.api.waiting import wait_s
 from shared.errors import Forbidden, InvalidRequest, UnsupportedMedia
 from shared.settings import Api
 

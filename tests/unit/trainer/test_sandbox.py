@@ -293,6 +293,21 @@ async def test_the_trainer_is_not_killed_whichever_layer_there_is(layers: Layers
     assert set(said.values()) <= REFUSED
 
 
+async def test_memory_is_hidden_without_landlock_too(tmp_path: Path) -> None:
+    async with (
+        confined(Layers(privileges=True, seccomp=True)) as children,
+        another_fit(children, tmp_path / "theirs") as other,
+    ):
+        attempts: Attempts = {}
+        for name, pid in (("fork server", children.server_pid), ("other fit", other)):
+            attempts |= {
+                f"environment of the {name}": ("read", f"/proc/{pid}/environ"),
+                f"memory of the {name}": ("read", f"/proc/{pid}/mem"),
+                f"descriptors of the {name}": ("read", f"/proc/{pid}/fd/1"),
+            }
+        assert set((await outcomes(children, tmp_path, attempts)).values()) <= REFUSED
+
+
 async def test_a_fit_may_abort_itself(call: Call) -> None:
     error = await failure(call, "abort")
     assert (error.kind, error.detail) == ("crashed", "the process crashed (SIGABRT)")

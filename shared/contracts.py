@@ -501,7 +501,10 @@ class Conversion(Struct, kw_only=True):
 Tag = Annotated[str, Meta(min_length=1, max_length=40)]
 
 
-ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"\S")]
+VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
+"""At least one character that is seen. What counts as blank differs between languages: this does not."""
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=VISIBLE)]
 """The user's own words, kept as typed; blanks alone are no name."""
 
 
@@ -563,7 +566,7 @@ class Scope(enum.StrEnum):
 
 
 class ApiKeyRequest(Struct, kw_only=True, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\S")]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=VISIBLE)]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=3)]
     expires_in_s: Annotated[int, Meta(ge=60, le=10 * 365 * 86400)] | None = None
 

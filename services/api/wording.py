@@ -10,11 +10,16 @@ from typing import Any
 
 from msgspec import inspect
 
+from shared.contracts import VISIBLE
+
 LONGEST_SHOWN = 40
 
+_PART = r"[^@\s\x00-\x1f\x7f-\x9f\ufeff]+"
+EMAIL = f"^{_PART}@{_PART}$"
+
 PATTERNS = {
-    r"\S": "text that is not blank",
-    r"^[^@\s]+@[^@\s]+$": "an e-mail address",
+    VISIBLE: "text that is not blank",
+    EMAIL: "an e-mail address",
     "^[0-9]+$": "digits",
 }
 """The patterns of the contract's types; a test fails where one has no words."""

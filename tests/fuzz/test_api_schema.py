@@ -16,7 +16,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -29,7 +28,7 @@ from tests.integration.test_api_process import process
 HERE = Path(__file__).parent
 MORE = int(os.environ.get("FUZZ_EXAMPLES") or 0)
 SEED = int(os.environ.get("FUZZ_SEED") or (random.randrange(2**32) if MORE else 20260314))
-LEAST = 4
+LEAST = 10
 """Generated requests of an operation, besides its examples and its edges, which are some fifty each."""
 
 _COUNTED = re.compile(
@@ -61,7 +60,9 @@ async def test_the_api_does_what_its_schema_says(
     objects = await some_objects(env, worker_db)
     with process(env | _QUOTAS) as (running, url):
         schema = httpx.get(f"{url}/schema/openapi.json", timeout=60).json()
-        told = fuzz(url, schema, objects, tmp_path)
+        each = max(MORE // sum(len(item) for item in schema["paths"].values()), LEAST)
+        alone = fuzz(url, "examples,coverage,fuzzing", each, objects, tmp_path)
+        chained = fuzz(url, "stateful", 10 * each, objects, tmp_path)
         answers = answered(url)
         running.terminate()
         logged, _ = running.communicate(timeout=60)
@@ -71,7 +72,8 @@ async def test_the_api_does_what_its_schema_says(
         f" {len(answers.succeeded & operations)} of {len(operations)} operations did what they are there for;"
         f" by status: {answers.by_status}"
     )
-    assert told.returncode == 0, told.stdout
+    assert alone.returncode == 0, alone.stdout
+    assert chained.returncode == 0, chained.stdout
     assert answers.failed == 0, answers
     assert "Traceback" not in logged, logged
     # it found its way in, and did not knock at closed doors only
@@ -80,15 +82,15 @@ async def test_the_api_does_what_its_schema_says(
 
 
 def fuzz(
-    url: str, schema: dict[str, Any], objects: Objects, folder: Path
+    url: str, phases: str, examples: int, objects: Objects, folder: Path
 ) -> subprocess.CompletedProcess[str]:
-    for name in ("schemathesis.toml", "undeclared.py"):
+    """`examples`: generated requests of an operation, or chains of them."""
+    for name in ("schemathesis.toml", "hooks.py"):
         shutil.copy(HERE / name, folder)
     for name, ids in objects.ids.items():
         (folder / f"{name}.txt").write_text("".join(f'"{one}"\n' for one in ids))
-    each = max(MORE // sum(len(item) for item in schema["paths"].values()), LEAST)
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/schema/openapi.json", "--no-color"]
-    command += [f"--seed={SEED}", f"--max-examples={each}", "--workers=2"]
+    command += [f"--phases={phases}", f"--seed={SEED}", f"--max-examples={examples}", "--workers=2"]
     environment = {"PATH": os.environ["PATH"], "FUZZ_TOKEN": objects.token, "FUZZ_USER": objects.user}
     return subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -20,6 +20,7 @@ from services.api.auth import COOKIE, PUBLIC, Identity
 from services.api.context import Context
 from services.api.problems import responses
 from services.api.tokens import Claims
+from services.api.wording import EMAIL
 from shared.contracts import AuditAction
 from shared.db.audit import insert_alone
 from shared.errors import (
@@ -38,7 +39,7 @@ LOCAL_USERS = uuid.uuid5(uuid.NAMESPACE_URL, "trainyard:dev-login")
 
 
 class DevLogin(Struct, kw_only=True, forbid_unknown_fields=True):
-    email: Annotated[str, Meta(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$", examples=["ada@example.com"])]
+    email: Annotated[str, Meta(max_length=254, pattern=EMAIL, examples=["ada@example.com"])]
 
 
 class SignedInUser(Struct, kw_only=True):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import hypothesis
 import pytest
 
 from deploy import embedded
+from shared.db.migrate import migrate
+from shared.db.pool import Database, open_database
+from shared.settings import S3, Postgres, load
+from shared.storage import open_store
+from tests.databases import execute, new_user, with_database
+
+_counter = itertools.count()
 
 # Machines are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile(
@@ -24,3 +34,54 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
     """
     with embedded.servers(tmp_path_factory.mktemp("servers")) as env:
         yield env
+
+
+@pytest.fixture(scope="session")
+def template(servers: Mapping[str, str]) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    name = "template_trainyard"
+    asyncio.run(execute(servers["DATABASE_URL"], f"CREATE DATABASE {name}"))
+    asyncio.run(migrate(load(Postgres, with_database(servers, name))))
+    return name
+
+
+@pytest.fixture
+def env(servers: Mapping[str, str], template: str) -> Iterator[dict[str, str]]:
+    """`servers` with a fresh, migrated database."""
+    name = f"test_{next(_counter)}"
+    asyncio.run(execute(servers["DATABASE_URL"], f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield with_database(servers, name)
+    asyncio.run(execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def api_db(env: dict[str, str]) -> AsyncIterator[Database]:
+    """As the API logs in: row level security binds it."""
+    async with open_database(env["API_DATABASE_URL"], load(Postgres, env), application="test-api") as db:
+        yield db
+
+
+@pytest.fixture
+async def worker_db(env: dict[str, str]) -> AsyncIterator[Database]:
+    """As the workers log in."""
+    async with open_database(
+        env["WORKER_DATABASE_URL"], load(Postgres, env), application="test-worker"
+    ) as db:
+        yield db
+
+
+@pytest.fixture
+async def user_id(api_db: Database) -> uuid.UUID:
+    """A user that has its row."""
+    return await new_user(api_db)
+
+
+@pytest.fixture(scope="session")
+def buckets(servers: Mapping[str, str]) -> None:
+    """The store's four buckets are there."""
+
+    async def make() -> None:
+        async with open_store(load(S3, servers)) as store:
+            await store.ensure_buckets()
+
+    asyncio.run(make())

@@ -30,6 +30,10 @@ LOCK = 0x7261696E  # any number that nobody else in this database uses
 IDLE_LIMIT = "5s"
 """A worker that freezes in the middle of a transaction, which takes milliseconds, holds its locks no
 longer than that: below a lease, since one that waits for another frozen one's lock begins anew."""
+TRANSACTION_LIMIT = "30s"
+"""The same for one that freezes between the messages of a statement, which counts as active and not as idle.
+Servers before Postgres 17 know no such limit: there its locks last until it wakes or its connection breaks."""
+_KNOWS_TRANSACTION_LIMIT = 170000
 
 _SEAL = """
     DO $$
@@ -152,6 +156,8 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
     if not (row and row["member"]):
         await _execute(connection, "GRANT %I TO %I", member_of, name)
     await _execute(connection, "ALTER ROLE %I SET idle_in_transaction_session_timeout = %L", name, IDLE_LIMIT)
+    if int(await connection.fetchval("SHOW server_version_num")) >= _KNOWS_TRANSACTION_LIMIT:
+        await _execute(connection, "ALTER ROLE %I SET transaction_timeout = %L", name, TRANSACTION_LIMIT)
 
 
 async def _execute(connection: asyncpg.Connection, template: str, *names: str | None) -> None:

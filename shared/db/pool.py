@@ -38,6 +38,7 @@ AWAY = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
 )
 """What asyncpg raises where the server is away, restarting or full, or could not have both: what is
 tried again a little later succeeds."""

@@ -12,9 +12,9 @@ import pytest
 from shared.contracts import JobKind, uuid7
 from shared.db import jobs, quotas
 from shared.db.pool import Database
+from tests.databases import new_user
 from tests.integration import api_client, api_runs
 from tests.integration.api_client import CSV, Api, upload
-from tests.integration.conftest import new_user
 
 
 @pytest.fixture

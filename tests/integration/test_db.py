@@ -25,7 +25,7 @@ from shared.db import bundles, candidates, files, jobs, migrate, models, tasks
 from shared.db.pool import Database
 from shared.errors import ConfigurationError, DatabaseUnavailable
 from shared.settings import Postgres, load
-from tests.integration.conftest import new_user
+from tests.databases import new_user
 from tests.integration.signatures import signed
 
 PLAN = Plan(
@@ -53,6 +53,29 @@ async def test_a_frozen_transaction_is_ended_by_the_server(worker_db: Database) 
             await c.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
             pid = c.get_server_pid()
             async with worker_db.transaction() as other, asyncio.timeout(10):
+                while await other.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
+                    await asyncio.sleep(0.01)
+            await c.fetchval("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await freeze()
+
+
+async def test_a_transaction_frozen_within_a_statement_is_ended_by_the_server(worker_db: Database) -> None:
+    """Between two messages of a statement the server counts the transaction as active, and waits."""
+    async with worker_db.connection() as c:
+        assert await c.fetchval("SHOW transaction_timeout") == migrate.TRANSACTION_LIMIT
+
+    async def freeze() -> None:
+        async with worker_db.transaction() as c:
+            pid = c.get_server_pid()
+            await c.execute("SET LOCAL transaction_timeout = '1s'")
+            await c.prepare("SELECT 2")  # Parse, Describe and Flush: nothing of it is bound or synchronised
+            async with worker_db.transaction() as other, asyncio.timeout(10):
+                state = await other.fetchrow(
+                    "SELECT state, wait_event FROM pg_stat_activity WHERE pid = $1", pid
+                )
+                assert tuple(state) == ("active", "ClientRead")
                 while await other.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
                     await asyncio.sleep(0.01)
             await c.fetchval("SELECT 1")

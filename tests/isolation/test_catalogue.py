@@ -14,7 +14,7 @@ import pytest
 from shared.db.migrate import migrate
 from shared.errors import ConfigurationError
 from shared.settings import Postgres, load
-from tests.integration.conftest import with_database
+from tests.databases import with_database
 from tests.isolation.catalogue import faults
 
 _counter = itertools.count()

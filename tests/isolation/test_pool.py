@@ -18,9 +18,9 @@ from shared.db import files, quotas, tasks
 from shared.db.pool import Database, open_database
 from shared.errors import DatabaseUnavailable
 from shared.settings import Postgres, load
+from tests.databases import new_user
 from tests.integration import api_client
 from tests.integration.api_client import Api
-from tests.integration.conftest import new_user
 
 CONNECTIONS, USERS, ROUNDS = 4, 12, 600
 

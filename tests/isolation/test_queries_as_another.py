@@ -20,7 +20,7 @@ import pytest
 from shared.db.pool import Database, open_database
 from shared.errors import DatabaseUnavailable
 from shared.settings import Postgres, load
-from tests.integration.conftest import with_database
+from tests.databases import with_database
 from tests.isolation.belongings import ALL_TABLES, WITHOUT_ROWS, Belongings, dump, forget, give
 from tests.isolation.calls import Query, arguments, queries
 from tests.isolation.unfiltered import NotUnderstood, Unfiltered, without_filters

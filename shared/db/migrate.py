@@ -31,8 +31,8 @@ IDLE_LIMIT = "5s"
 """A worker that freezes in the middle of a transaction, which takes milliseconds, holds its locks no
 longer than that: below a lease, since one that waits for another frozen one's lock begins anew."""
 TRANSACTION_LIMIT = "30s"
-"""The same for one that freezes between the messages of a statement, which counts as active and not as idle.
-Servers before Postgres 17 know no such limit: there its locks last until it wakes or its connection breaks."""
+"""The same for one that freezes between the messages of a statement, which counts as active, not as idle.
+Servers before Postgres 17 know no such limit: there its locks last until it wakes or its link breaks."""
 _KNOWS_TRANSACTION_LIMIT = 170000
 
 _SEAL = """

@@ -1,30 +1,38 @@
-"""`python -m tests.bench [name …]`: run every `bench_*.py` (or those named), and write docs/benchmarks.md."""
+"""`python -m tests.bench [name …]`: run benchmarks, and write what each found into docs/benchmarks.md.
+
+A benchmark is a module `bench_<name>.py` here. It has `TITLE`, the heading of its section, and `measure()`,
+which gives a list of `report.Figure` (ratios) or of Markdown lines. One that takes hours says `LONG = True`
+and runs only where it is named.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.report import REPORT, Figure, machine, table
+from tests.bench import report
 
 
-def main(names: list[str]) -> int:
-    known = sorted(path.stem for path in Path(__file__).parent.glob("bench_*.py"))
-    chosen = [name for name in known if not names or name.removeprefix("bench_") in names]
-    if not chosen:
-        print(f"There is no such benchmark; there are {', '.join(n.removeprefix('bench_') for n in known)}")
+def main(names: Sequence[str]) -> int:
+    known = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+    if unknown := sorted(set(names) - set(known)):
+        print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
-    on = machine()
-    figures: list[Figure] = []
-    for name in chosen:
+    for name in names or known:
+        bench = importlib.import_module(f"tests.bench.bench_{name}")
+        if not names and getattr(bench, "LONG", False):
+            print(f"{name}: takes hours; run it with NAME={name}")
+            continue
         print(f"{name} …", flush=True)
-        for figure in importlib.import_module(f"tests.bench.{name}").measure():
-            figures.append(figure)
-            print(f"  {figure}", flush=True)
-    if not names:
-        REPORT.write_text(table(figures, on))
-        print(f"Written to {REPORT.name}")
+        on = report.machine()
+        found = bench.measure()
+        if found and isinstance(found[0], report.Figure):
+            found = report.ratios(found)
+        print("\n".join(found), flush=True)
+        report.section(name, bench.TITLE, [f"{report.today()}, {on}.", "", *found])
+        print(f"Written to docs/{report.REPORT.name}", flush=True)
     return 0
 
 

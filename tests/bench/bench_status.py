@@ -32,6 +32,7 @@ from tests.bench.http_load import per_second, request
 from tests.bench.report import Figure
 from tests.integration.api_client import SECRET, token
 
+TITLE = "Status polls"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS") or 21)
 ROWS = int(os.environ.get("BENCH_ROWS") or 0)
 """Further tasks in the table, of other users."""

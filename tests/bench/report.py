@@ -1,10 +1,11 @@
-"""What a benchmark found, as a table for people."""
+"""What benchmarks found, in docs/benchmarks.md: a section each, between markers; others are left as they are."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from msgspec import Struct
 REPORT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Written by `make bench`. Machines are shared and noisy: every figure is a ratio of two things measured in
-turn, in one run, on the same machine. The ratio is the median over the rounds, with its range.
+Written by `make bench`, a section by each benchmark (`make bench NAME=status` for one), which says when and
+on which machine it ran. Machines are shared and noisy: every speed is a ratio of two things measured in turn,
+in one run, on the same machine.
 """
+RATIOS = "The ratio is the median over the rounds, with its range."
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -47,10 +50,35 @@ def machine() -> str:
     return f"{model}{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}{load}"
 
 
-def table(figures: Sequence[Figure], on: str) -> str:
-    rows = ["| what | ours | anchor | ratio | goal |", "| --- | --- | --- | --- | --- |"]
+def today() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d}"
+
+
+def ratios(figures: Sequence[Figure]) -> list[str]:
+    """The figures as the lines of a table."""
+    rows = []
     for f in figures:
         what = f"{f.what}; {f.note}" if f.note else f.what
-        ratio = f"{f.ratio:.2f} ({f.spread[0]:.2f} to {f.spread[1]:.2f})"
-        rows.append(f"| {what} | {f.ours} | {f.anchor} | {ratio} | {f.goal} |")
-    return f"{HEAD}\n{dt.datetime.now(dt.UTC):%Y-%m-%d}, {on}.\n\n" + "\n".join(rows) + "\n"
+        rows.append(
+            (what, f.ours, f.anchor, f"{f.ratio:.2f} ({f.spread[0]:.2f} to {f.spread[1]:.2f})", f.goal)
+        )
+    return [RATIOS, "", *table(("what", "ours", "anchor", "ratio", "goal"), rows)]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table. A `|` in a cell would end it, so it is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def section(name: str, title: str, lines: Sequence[str], *, path: Path = REPORT) -> None:
+    """Put `lines` of Markdown under `title` in the place of the section `name`, or at the end.
+
+    `name` is the benchmark's, as in `make bench NAME=`; whatever else stands in the file is left as it is.
+    """
+    text = path.read_text("utf-8") if path.exists() else HEAD
+    begin, end = f"<!-- {name}: written by make bench -->", f"<!-- {name}: end -->"
+    body = "\n".join([begin, f"## {title}", "", *lines, end])
+    found = re.compile(re.escape(begin) + r".*?" + re.escape(end), re.DOTALL)
+    replaced, count = found.subn(lambda _: body, text)
+    path.write_text(replaced if count else f"{text.rstrip()}\n\n{body}\n", "utf-8")

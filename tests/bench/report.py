@@ -1,4 +1,4 @@
-"""What benchmarks found, in docs/benchmarks.md: a section each, between markers; others are left as they are."""
+"""What benchmarks found, in docs/benchmarks.md: each writes its own section and leaves the others alone."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ def test_a_section_is_replaced_where_it_stands_and_others_are_left(tmp_path: Pat
 
 def test_a_name_that_begins_like_another_is_another_section(tmp_path: Path) -> None:
     path = tmp_path / "benchmarks.md"
-    report.section("models", "Models", ["one"], path=path)
+    report.section("models", "Models", ["first figures"], path=path)
     report.section("models-latency", "Latency", ["two"], path=path)
     report.section("models", "Models", ["three"], path=path)
     assert "two" in path.read_text()
-    assert "one" not in path.read_text()
+    assert "first figures" not in path.read_text()
 
 
 def test_figures_become_rows_with_ratio_and_range() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, TaskType
+from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
 
 _HEAD = ("rank", "model_name", "label", "algorithm")
 _TAIL = (
@@ -73,6 +73,53 @@ def rank(rows: Iterable[LeaderboardRow], metric: str, task_type: TaskType) -> li
 def best(rows: Iterable[LeaderboardRow]) -> LeaderboardRow | None:
     """The row at rank 1 of ranked `rows`, or None where no model is done."""
     return next((row for row in rows if row.rank == 1), None)
+
+
+def uncertainties(outcomes: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Uncertainty]:
+    """Slug → uncertainty, of the outcomes (as rows have them) that tell one."""
+    told = ((slug, (outcome or {}).get("uncertainty")) for slug, outcome in outcomes.items())
+    return {slug: msgspec.convert(spread, Uncertainty) for slug, spread in told if spread}
+
+
+def marked(
+    board: list[LeaderboardRow], uncertainties: Mapping[str, Uncertainty], metric: str, task_type: TaskType
+) -> list[LeaderboardRow]:
+    """Ranked rows with the interval around their `cv_mean`, and whether they tie with the best.
+
+    `uncertainties`: by slug. A model ties where the bootstrap interval of the difference between its and
+    the best one's `cv_mean` contains zero. Resample by resample where both were validated on the same rows
+    (paired); where they were not (one had no time for all folds) the two are taken for independent, which
+    makes the interval wider. The rank stays what it is.
+    """
+    sign = 1.0 if METRICS[task_type][metric] else -1.0
+    first = best(board)
+    made = []
+    for row in board:
+        spread = uncertainties.get(row.model_name)
+        if spread is not None and row.status is CandidateStatus.DONE:
+            row = msgspec.structs.replace(row, score_low=_finite(spread.low), score_high=_finite(spread.high))
+            if first is not None and row.model_name != first.model_name:
+                against = uncertainties.get(first.model_name)
+                row.tied_with_best = None if against is None else _tied(first, against, row, spread, sign)
+        made.append(row)
+    return made
+
+
+def _tied(
+    first: LeaderboardRow, of_first: Uncertainty, row: LeaderboardRow, of_row: Uncertainty, sign: float
+) -> bool | None:
+    """None where either has no score or no interval. `sign`: -1 where less is better."""
+    if first.cv_mean is None or row.cv_mean is None:
+        return None
+    drawn = of_row.deviations if of_row.digest == of_first.digest else of_row.deviations[::-1]
+    ahead = sorted(
+        sign * (first.cv_mean + one - row.cv_mean - other)
+        for one, other in zip(of_first.deviations, drawn, strict=False)
+        if one is not None and other is not None
+    )
+    if not ahead:
+        return None
+    return ahead[int(len(ahead) * (1 - of_first.level) / 2)] <= 0
 
 
 def to_csv(rows: Iterable[LeaderboardRow], task_type: TaskType) -> str:

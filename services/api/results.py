@@ -11,7 +11,16 @@ from msgspec import UNSET, Struct, UnsetType
 
 from services.api.choosing import plan_of, ranked
 from shared import leaderboard
-from shared.contracts import METRICS, CandidateStatus, ForecastPoint, Notice, Plan, TaskStatus, TaskType
+from shared.contracts import (
+    METRICS,
+    CandidateStatus,
+    ForecastPoint,
+    Intervals,
+    Notice,
+    Plan,
+    TaskStatus,
+    TaskType,
+)
 
 
 class ResultPlot(Struct, kw_only=True):
@@ -29,6 +38,17 @@ class FeatureImportance(Struct, kw_only=True):
     feature: str
     mean: float
     std: float
+
+
+class ScoreInterval(Struct, kw_only=True):
+    """A bootstrap over rows: how far the headline metric would move had other rows been drawn. `validation`:
+    around `cv_mean`, from the `rows` that were validated; `held_out`: around the held-out metric. Lower and
+    upper end each, null where the rows leave it undefined."""
+
+    level: float
+    rows: int
+    validation: tuple[float, float] | None
+    held_out: tuple[float, float] | None
 
 
 class ColumnRole(Struct, kw_only=True):
@@ -54,8 +74,11 @@ class Results(Struct, kw_only=True):
     """Filled while the run goes on: before it is planned, the leaderboard is empty and `schema` null.
 
     `leaderboard`: one object a model, best first: rank, model_name, label, algorithm, every metric of
-    the task type, cv_mean, cv_std, fit_seconds, predict_ms_per_row, size_bytes, status, reason.
-    `importance`: by model_name. `forecast`: the best model's, for time series.
+    the task type, cv_mean, cv_std, fit_seconds, predict_ms_per_row, size_bytes, status, reason, and
+    score_low, score_high (the bootstrap interval around cv_mean) and tied_with_best (whether the interval of
+    the difference to the best contains zero; null for the best itself and where it is unknown).
+    `importance`, `uncertainty` and, for a regression, `intervals` (prediction intervals): by model_name.
+    `forecast`: the best model's, for time series.
     """
 
     task_id: uuid.UUID
@@ -65,6 +88,8 @@ class Results(Struct, kw_only=True):
     leaderboard: list[dict[str, Any]]
     plots: list[ResultPlot]
     importance: dict[str, list[FeatureImportance]]
+    uncertainty: dict[str, ScoreInterval]
+    intervals: dict[str, Intervals]
     schema: ResultSchema | None
     warnings: list[Notice]
     forecast: list[ForecastPoint] | UnsetType = UNSET
@@ -73,13 +98,16 @@ class Results(Struct, kw_only=True):
 def compose(task_id: uuid.UUID, task: Any, candidates: Sequence[Any]) -> Results:
     """`task`: a row of `tasks.results`; `candidates`: rows of `candidates.of_task`."""
     plan = plan_of(task["plan"])
-    board = ranked(candidates, plan)
-    best = leaderboard.best(board)
     outcomes = {
         row["model_name"]: row["outcome"]
         for row in candidates
         if row["status"] == CandidateStatus.DONE and row["outcome"] is not None
     }
+    spreads = leaderboard.uncertainties(outcomes)
+    board = ranked(candidates, plan)
+    if plan is not None:
+        board = leaderboard.marked(board, spreads, plan.metric, plan.task_type)
+    best = leaderboard.best(board)
     ordered = [row.model_name for row in board if row.model_name in outcomes]
     forecast = outcomes.get(best.model_name, {}).get("forecast") if best is not None else None
     return Results(
@@ -93,6 +121,21 @@ def compose(task_id: uuid.UUID, task: Any, candidates: Sequence[Any]) -> Results
             name: msgspec.convert(outcomes[name]["importance"], list[FeatureImportance])
             for name in ordered
             if outcomes[name].get("importance")
+        },
+        uncertainty={
+            name: ScoreInterval(
+                level=spread.level,
+                rows=spread.rows,
+                validation=_pair(spread.low, spread.high),
+                held_out=_pair(spread.held_out_low, spread.held_out_high),
+            )
+            for name in ordered
+            if (spread := spreads.get(name)) is not None
+        },
+        intervals={
+            name: msgspec.convert(outcomes[name]["intervals"], Intervals)
+            for name in ordered
+            if outcomes[name].get("intervals")
         },
         schema=_schema(plan) if plan else None,
         warnings=msgspec.convert(task["warnings"], list[Notice]),
@@ -110,6 +153,10 @@ def _plots(task_id: uuid.UUID, name: str, outcome: dict[str, Any]) -> list[Resul
         )
         for plot in outcome.get("plots", [])
     ]
+
+
+def _pair(low: float | None, high: float | None) -> tuple[float, float] | None:
+    return None if low is None or high is None else (low, high)
 
 
 def _schema(plan: Plan) -> ResultSchema:

@@ -37,8 +37,10 @@ CONTENT_TYPES = {
 
 
 def board_of(plan: Plan, rows: Sequence[Any]) -> list[LeaderboardRow]:
-    """Ranked; `rows` are those of `candidates.of_task`."""
-    return leaderboard.rank(map(leaderboard_row, rows), plan.metric, plan.task_type)
+    """Ranked, with what ties; `rows` are those of `candidates.of_task`."""
+    board = leaderboard.rank(map(leaderboard_row, rows), plan.metric, plan.task_type)
+    spreads = leaderboard.uncertainties({row["model_name"]: row["outcome"] for row in rows})
+    return leaderboard.marked(board, spreads, plan.metric, plan.task_type)
 
 
 def verdict(task: Any, rows: Sequence[Any]) -> tuple[TaskStatus, str, Problem | None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.contracts import ForecastPoint, Notice, PlotData
+from shared.contracts import ForecastPoint, Intervals, Notice, PlotData, Uncertainty
 
 MODEL_FILE = "model.pkl"
 """The pickle in the scratch folder, written with `joblib.dump`."""
@@ -70,3 +70,5 @@ class FitOutcome(Struct, kw_only=True):
     forecast: list[ForecastPoint] = []
     warnings: list[Notice] = []
     details: dict[str, Any] = {}
+    uncertainty: Uncertainty | None = None
+    intervals: Intervals | None = None

@@ -156,6 +156,9 @@ _ROW = dict(
     size_bytes=4210,
     status=CandidateStatus.DONE,
     reason=None,
+    score_low=0.933,
+    score_high=0.992,
+    tied_with_best=None,
 )
 _RESULTS = {
     "task_id": TASK_ID,
@@ -175,6 +178,15 @@ _RESULTS = {
         }
     ],
     "importance": {"logistic_regression": [{"feature": "petal_length", "mean": 0.31, "std": 0.04}]},
+    "uncertainty": {
+        "logistic_regression": {
+            "level": 0.95,
+            "rows": 120,
+            "validation": [0.933, 0.992],
+            "held_out": [0.9, 1.0],
+        }
+    },
+    "intervals": {},
     "schema": {
         "task_type": "classification",
         "target": "species",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import leaderboard
-from shared.contracts import HEADLINE, METRICS, CandidateStatus, LeaderboardRow, TaskType
+from shared.contracts import HEADLINE, METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
 
 CLASSIFICATION = TaskType.CLASSIFICATION
 
@@ -101,7 +101,12 @@ def test_undefined_metrics_are_null_in_json_and_empty_in_csv() -> None:
     assert ranked[0].metrics == dict.fromkeys(METRICS[CLASSIFICATION])
     flat = json.loads(msgspec.json.encode(ranked[0].flat()))
     assert flat["accuracy"] is None
-    assert list(flat) == leaderboard.columns(CLASSIFICATION)
+    assert list(flat) == [
+        *leaderboard.columns(CLASSIFICATION),
+        "score_low",
+        "score_high",
+        "tied_with_best",
+    ]
     [cell] = cells(leaderboard.to_csv(ranked, CLASSIFICATION))
     assert cell["accuracy"] == cell["brier"] == cell["roc_auc"] == cell["reason"] == ""
 
@@ -188,3 +193,69 @@ def test_csv_reads_back_with_one_line_a_row(rows: list[LeaderboardRow]) -> None:
         assert cell["cv_mean"] == ("" if r.cv_mean is None else repr(r.cv_mean))
         assert not cell["reason"].startswith(leaderboard._FORMULA)
         assert cell["reason"].removeprefix("'") == (r.reason or "").removeprefix("'")
+
+
+def spread(deviations: list[float | None], digest: str = "same", low: float = 0.4) -> Uncertainty:
+    return Uncertainty(
+        level=0.95,
+        rows=100,
+        low=low,
+        high=0.6,
+        held_out_low=None,
+        held_out_high=None,
+        digest=digest,
+        deviations=deviations,
+    )
+
+
+ALIKE = [(i - 50) / 1000 for i in range(101)]
+"""Deviations of -0.05 to 0.05."""
+
+
+def marked(metric: str = "accuracy", **scores: tuple[float, Uncertainty]) -> dict[str, LeaderboardRow]:
+    task_type = CLASSIFICATION if metric in METRICS[CLASSIFICATION] else TaskType.REGRESSION
+    board = leaderboard.rank([row(name, score) for name, (score, _) in scores.items()], metric, task_type)
+    spreads = {name: told for name, (_, told) in scores.items()}
+    return {r.model_name: r for r in leaderboard.marked(board, spreads, metric, task_type)}
+
+
+def test_models_that_err_in_the_same_rows_are_told_apart_by_little() -> None:
+    rows = marked(best=(0.9, spread(ALIKE)), near=(0.899, spread(ALIKE)))
+    assert rows["near"].tied_with_best is False
+    assert rows["best"].tied_with_best is None
+    assert (rows["near"].score_low, rows["near"].score_high) == (0.4, 0.6)
+    assert [rows[name].rank for name in ("best", "near")] == [1, 2]
+
+
+def test_models_that_err_in_other_rows_need_more() -> None:
+    other = ALIKE[::-1]
+    rows = marked(best=(0.9, spread(ALIKE)), near=(0.85, spread(other)), far=(0.7, spread(other)))
+    assert rows["near"].tied_with_best is True
+    assert rows["far"].tied_with_best is False
+
+
+def test_models_validated_on_other_rows_are_compared_as_independent() -> None:
+    rows = marked(best=(0.9, spread(ALIKE)), near=(0.85, spread(ALIKE, digest="other")))
+    assert rows["near"].tied_with_best is True
+
+
+def test_the_same_answers_tie_and_smaller_is_better_is_heeded() -> None:
+    assert marked(best=(0.9, spread(ALIKE)), same=(0.9, spread(ALIKE)))["same"].tied_with_best is True
+    rows = marked("rmse", best=(1.0, spread(ALIKE)), worse=(1.2, spread(ALIKE[::-1])))
+    assert rows["worse"].tied_with_best is False
+
+
+def test_without_an_interval_nothing_is_said_to_tie() -> None:
+    unknown = spread([], low=math.nan)
+    rows = marked(best=(0.9, spread(ALIKE)), near=(0.9, unknown), gaps=(0.85, spread([None] * 101)))
+    assert (rows["near"].tied_with_best, rows["near"].score_low) == (None, None)
+    assert rows["gaps"].tied_with_best is None
+    failed = row("failed", None, status=CandidateStatus.FAILED)
+    [only] = leaderboard.marked([failed], {"failed": spread(ALIKE)}, "accuracy", CLASSIFICATION)
+    assert only == failed
+
+
+def test_uncertainties_are_read_from_outcomes_as_rows_have_them() -> None:
+    told = msgspec.to_builtins(spread(ALIKE))
+    outcomes = {"a": {"uncertainty": told}, "b": {"uncertainty": None}, "c": {}, "d": None}
+    assert leaderboard.uncertainties(outcomes) == {"a": spread(ALIKE)}

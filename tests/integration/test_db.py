@@ -63,25 +63,27 @@ async def test_a_frozen_transaction_is_ended_by_the_server(worker_db: Database) 
 
 async def test_a_transaction_frozen_within_a_statement_is_ended_by_the_server(worker_db: Database) -> None:
     """Between two messages of a statement the server counts the transaction as active, and waits."""
-    async with worker_db.connection() as c:
-        assert await c.fetchval("SHOW transaction_timeout") == migrate.TRANSACTION_LIMIT
+    ended = False
 
     async def freeze() -> None:
-        async with worker_db.transaction() as c:
+        nonlocal ended
+        async with worker_db.connection() as c:
+            assert await c.fetchval("SHOW transaction_timeout") == migrate.TRANSACTION_LIMIT
+            await c.execute("SET transaction_timeout = '1s'")  # a running transaction's would go on
             pid = c.get_server_pid()
-            await c.execute("SET LOCAL transaction_timeout = '1s'")
-            await c.prepare("SELECT 2")  # Parse, Describe and Flush: nothing of it is bound or synchronised
-            async with worker_db.transaction() as other, asyncio.timeout(10):
-                state = await other.fetchrow(
-                    "SELECT state, wait_event FROM pg_stat_activity WHERE pid = $1", pid
-                )
-                assert tuple(state) == ("active", "ClientRead")
-                while await other.fetchval("SELECT true FROM pg_stat_activity WHERE pid = $1", pid):
+            async with c.transaction(), worker_db.connection() as other:
+                await c.prepare("SELECT 2")  # Parse, Describe and Flush: the server waits for the Bind
+                look = "SELECT state, wait_event FROM pg_stat_activity WHERE pid = $1"
+                assert tuple(await other.fetchrow(look, pid)) == ("active", "ClientRead")
+                while await other.fetchrow(look, pid) is not None:
                     await asyncio.sleep(0.01)
-            await c.fetchval("SELECT 1")
+                ended = True
+                await c.fetchval("SELECT 1")
 
     with pytest.raises(DatabaseUnavailable):
-        await freeze()
+        async with asyncio.timeout(20):
+            await freeze()
+    assert ended
 
 
 async def add_file(db: Database, user: uuid.UUID) -> uuid.UUID:

@@ -13,9 +13,9 @@ from tests.integration.api_client import Api
     ("path", "methods"),
     [
         ("/files", "GET, POST, OPTIONS"),
-        (f"/files/{uuid.uuid4()}", "GET, DELETE, OPTIONS"),
-        (f"/models/{uuid.uuid4()}", "GET, PATCH, DELETE, OPTIONS"),
-        (f"/models/{uuid.uuid4()}/download", "GET, HEAD, OPTIONS"),
+        (f"/files/{uuid.UUID(int=7)}", "GET, DELETE, OPTIONS"),
+        (f"/models/{uuid.UUID(int=7)}", "GET, PATCH, DELETE, OPTIONS"),
+        (f"/models/{uuid.UUID(int=7)}/download", "GET, HEAD, OPTIONS"),
         ("/auth/session", "POST, DELETE, OPTIONS"),
     ],
 )

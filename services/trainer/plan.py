@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from services.trainer import series, split, table
+from services.trainer import leakage, series, split, table
 from shared.check_request import LEAST_HELD_OUT, USELESS, check_request, task_type_of
 from shared.contracts import HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
@@ -62,13 +63,15 @@ def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: 
     except ValueError as error:
         raise CannotTrain(f"the rows cannot be split: {error}") from error
     cv_folds, fold_warnings = _folds(request, task_type, y, groups, train, test)
-    roles = _roles(request, profile)
+    guarded = leakage.guard(
+        path, request, profile, _roles(request, profile), whole[request.target], y, train, test, task_type
+    )
     details: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
     return Plan(
         task_type=task_type,
         target=request.target,
         metric=request.metric or HEADLINE[task_type],
-        roles=roles,
+        roles=guarded.roles,
         models=_models(request, task_type),
         rows=len(rows),
         test_size=request.test_size,
@@ -79,7 +82,12 @@ def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: 
         deadline_s=request.time_budget_s,
         labels=_labels(y, len(rows) < len(whole)) if task_type is TaskType.CLASSIFICATION else None,
         group_column=request.group_column,
-        warnings=[*warnings, *fold_warnings, *_about_columns(request, profile)],
+        warnings=[
+            *warnings,
+            *fold_warnings,
+            *guarded.warnings,
+            *_about_columns(request, profile, guarded.settled),
+        ],
         details=details,
     )
 
@@ -328,10 +336,17 @@ def _unused(names: list[str]) -> list[Notice]:
     ]
 
 
-def _about_columns(request: TrainRequest, profile: Profile) -> list[Notice]:
-    """The profile's warnings of the columns in use; many of one code are told in one."""
+def _about_columns(
+    request: TrainRequest, profile: Profile, settled: Collection[tuple[str, str | None]]
+) -> list[Notice]:
+    """The profile's warnings of the columns in use, less what the leakage guard has said better (`settled`:
+    code and column); many of one code are told in one."""
     unused = {*request.exclude_columns, request.group_column}
-    told = [notice for notice in profile.warnings if notice.column not in unused]
+    told = [
+        notice
+        for notice in profile.warnings
+        if notice.column not in unused and (notice.code, notice.column or None) not in settled
+    ]
     by_code: dict[str, list[Notice]] = {}
     for notice in told:
         by_code.setdefault(notice.code, []).append(notice)

@@ -97,7 +97,7 @@ def test_what_is_asked_for_is_planned(tmp_path: Path) -> None:
 
 def test_columns_that_say_nothing_are_left_out_with_a_warning(tmp_path: Path) -> None:
     frame = with_classes(["x", "y"] * 30).assign(
-        void=None, same=1, PassengerId=range(60), flag=[True, False] * 30
+        void=None, same=1, PassengerId=range(60), flag=[True, False, False] * 20
     )
     made = planned(frame, tmp_path)
     assert made.roles == {"a": "numeric", "b": "numeric", "flag": "boolean"}

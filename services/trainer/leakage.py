@@ -1,0 +1,259 @@
+"""What gives the target away: found on the training rows, said in notices, and kept or left out as asked.
+
+A notice names the column, the evidence and what was done. Two levels for a column: `leaked-target` is an
+exact relation or a recoding of the target; `suspiciously-strong` predicts it alone as all other columns
+together cannot, which is a leak more often than a discovery, and for its owner to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+
+from services.trainer import (
+    leakage_copies,
+    leakage_rows,
+    leakage_sample,
+    leakage_strength,
+    leakage_sums,
+    leakage_time,
+)
+from shared.contracts import Notice, Profile, TaskType, TrainRequest
+from shared.errors import CannotTrain
+
+KEPT = "It is used: unless it is known beforehand, leave it out (`exclude_columns`, or `on_leakage: drop`)."
+DROPPED = "It is left out of training (`on_leakage: drop`)."
+LISTED = 20
+"""Columns of one kind that are told one by one."""
+
+LEAKS = frozenset(
+    {"leaked-target", "suspiciously-strong", "future-information", "informative-row-number"}
+    | {"groups-split-apart", "duplicate-rows-across-split", "conflicting-labels"}
+)
+"""What `on_leakage: fail` refuses to train with; other notices of the guard are advice."""
+
+
+class Finding(Struct, frozen=True):
+    """One thing found. `columns`: those that `on_leakage: drop` leaves out; none for what is about rows."""
+
+    code: str
+    message: str
+    evidence: str
+    columns: tuple[str, ...] = ()
+    kept: str = KEPT
+    dropped: str = DROPPED
+
+    def notice(self, on_leakage: str) -> Notice:
+        action = self.dropped if on_leakage == "drop" and self.columns else self.kept
+        made = Notice(code=self.code, message=self.message, evidence=self.evidence, action=action)
+        if self.columns:
+            made.column = self.columns[0]
+        return made
+
+
+class Verdict(Struct, frozen=True):
+    """`roles`: the columns still in use; `warnings`: the guard's; `settled`: (code, column) of the profile's
+    warnings that the guard's replace."""
+
+    roles: dict[str, str]
+    warnings: list[Notice]
+    settled: set[tuple[str, str | None]]
+
+
+def guard(
+    path: Path,
+    request: TrainRequest,
+    profile: Profile,
+    roles: Mapping[str, str],
+    target: pd.Series,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    task_type: TaskType,
+) -> Verdict:
+    """Look for leaks in the table at `path`, whose features have `roles`.
+
+    `target`: the target column of all rows; `y`, `train`, `test`: as `split` has them, counted in the rows
+    that have a target. Nothing is learned from held-out rows; their features are only compared with the
+    training rows' in search of copies. Raises CannotTrain naming everything found where the request says so
+    (`on_leakage: fail`), and where no column would be left.
+    """
+    lines = np.flatnonzero(target.notna())
+    sample = leakage_sample.draw(path, roles, y[train], lines[train], task_type, request.seed)
+    described = [column for column in profile.columns if column.name in roles]
+    given = leakage_rows.Table(
+        path, described, roles, lines[train], lines[test], y[train], task_type, request.seed
+    )
+    groups = [] if request.group_column else leakage_rows.entities(given, profile.rows)
+    found = _columns(sample, {group.name for group in groups})
+    found += [_group(group) for group in groups]
+    found += _copied(given)
+    found += _in_time(sample, given)
+    return settle(found, request, roles)
+
+
+def settle(found: list[Finding], request: TrainRequest, roles: Mapping[str, str]) -> Verdict:
+    """What comes of the findings under the request's `on_leakage`."""
+    leaks = [finding for finding in found if finding.code in LEAKS]
+    if request.on_leakage == "fail" and leaks:
+        said = "; ".join(f"{finding.message} ({finding.evidence})" for finding in leaks[:LISTED])
+        more = f"; and {len(leaks) - LISTED} more" if len(leaks) > LISTED else ""
+        raise CannotTrain(f"on_leakage is 'fail', and {said}{more}")
+    gone = {name for finding in found for name in finding.columns} if request.on_leakage == "drop" else set()
+    left = {name: role for name, role in roles.items() if name not in gone}
+    if roles and not left:
+        raise CannotTrain(
+            "no feature column is left: on_leakage is 'drop', and all give the target away: "
+            + "; ".join(finding.message for finding in leaks[:LISTED])
+        )
+    settled: set[tuple[str, str | None]] = {
+        ("duplicate-column", name) for finding in leaks for name in (*finding.columns, request.target)
+    }
+    if any(finding.code == "duplicate-rows-across-split" for finding in found):
+        settled.add(("duplicate-rows", None))
+    return Verdict(left, [finding.notice(request.on_leakage) for finding in found], settled)
+
+
+def _columns(sample: leakage_sample.Sample, groups: set[str]) -> list[Finding]:
+    """Copies, sums and suspiciously strong columns; one finding a column."""
+    found = [
+        Finding("leaked-target", f"{copy.name!r} is {copy.how}.", _with_score(copy, sample), (copy.name,))
+        for copy in leakage_copies.find(sample)
+    ]
+    known = {name for finding in found for name in finding.columns} | groups
+    if (adds_up := leakage_sums.find(sample, known)) is not None:
+        message = f"The target is {adds_up.formula()}."
+        found.append(Finding("leaked-target", message, adds_up.evidence, tuple(adds_up.parts)))
+        known |= set(adds_up.parts)
+    if (numbered := _row_number(sample, known)) is not None:
+        found.append(numbered)
+        known |= set(numbered.columns)
+    for strong in leakage_strength.find(sample, known):
+        message = f"{strong.name!r} alone predicts the target almost perfectly."
+        found.append(Finding("suspiciously-strong", message, strong.evidence, (strong.name,)))
+    return found
+
+
+def _with_score(copy: leakage_copies.Copy, sample: leakage_sample.Sample) -> str:
+    partly = copy.how.startswith(("a flag of", "missing by", "a text that"))
+    return copy.evidence if partly else f"{copy.evidence}; {leakage_strength.evidence(copy.name, sample)}"
+
+
+def _row_number(sample: leakage_sample.Sample, known: set[str]) -> Finding | None:
+    """A column of whole numbers that counts the rows, with gaps, in a table whose order tells the target."""
+    if any(leakage_sample.names_time(f.name) or f.role == "datetime" for f in sample.features):
+        return None  # the order is time's
+    for feature in sample.features:
+        x = feature.values
+        if feature.name in known or feature.codes or feature.role != "numeric" or not feature.present.all():
+            continue
+        if feature.distinct < 0.95 * len(x) or len(x) < 50 or (x != np.floor(x)).any():
+            continue
+        steps = np.diff(x[np.argsort(sample.rows, kind="stable")])
+        left = leakage_strength.unexplained(feature, sample)
+        if max((steps > 0).mean(), (steps < 0).mean()) < 0.999 or left > 0.5:
+            continue
+        return Finding(
+            "informative-row-number",
+            f"{feature.name!r} counts the rows, and the table is in an order that tells the target.",
+            f"{feature.distinct:,} distinct whole numbers in the table's order; between neighbours "
+            f"{left:.0%} of the target's differences are left",
+            (feature.name,),
+        )
+    return None
+
+
+def _group(group: leakage_rows.Entity) -> Finding:
+    return Finding(
+        "groups-split-apart",
+        f"{group.name!r} names what several rows are of, and they are on both sides of the split.",
+        f"{group.values:,} values, {group.rows_each:.1f} training rows each; {group.evidence}",
+        (group.name,),
+        f"The split does not heed it: give `group_column: {group.name}`, or scores are too good for new "
+        "ones.",
+        f"It is left out of training (`on_leakage: drop`); to be scored on new ones give `group_column: "
+        f"{group.name}`.",
+    )
+
+
+def _copied(given: leakage_rows.Table) -> list[Finding]:
+    across, conflicts = leakage_rows.copies(given)
+    found = []
+    if across is not None:
+        share = f"{across.held_out / across.of:.1%} of the held-out rows"
+        found.append(
+            Finding(
+                "duplicate-rows-across-split",
+                f"{across.held_out:,} of {across.of:,} held-out rows have the features of a training row.",
+                f"{share}; line {across.lines[0]} is the same as line {across.lines[1]}",
+                kept="They are kept. What was learned by heart makes scores too good: leave out the copies.",
+            )
+        )
+    if conflicts is not None:
+        copied = f"{conflicts.rows:,} of {conflicts.of:,} training rows"
+        found.append(
+            Finding(
+                "conflicting-labels",
+                f"{copied} have the features of rows of another class.",
+                f"such as line {conflicts.lines[0]} and line {conflicts.lines[1]}",
+                kept="They are kept. No model can be right about both: look at how they were labelled.",
+            )
+        )
+    return found
+
+
+def _in_time(sample: leakage_sample.Sample, given: leakage_rows.Table) -> list[Finding]:
+    """For a table with one column of dates: targets of later rows, and a random split against time."""
+    dates = [f for f in sample.features if f.role == "datetime" and f.present.mean() > 0.9]
+    if len(dates) != 1:
+        return []
+    [date] = dates
+    found = []
+    left = leakage_time.order(date.values, sample.y.astype(np.float64), classes=sample.labels is not None)
+    if left is not None and left <= leakage_time.NEXT_TO:
+        found.append(
+            Finding(
+                "time-ordered-rows",
+                f"Rows close in {date.name!r} have similar targets, and the split is random.",
+                f"between neighbours in time {left:.0%} of the difference between two random rows is left",
+                kept="Scores are of filling gaps, not of the time to come: for that train a time series "
+                "(`time_column`) or give a `group_column` such as the month.",
+            )
+        )
+    if sample.labels is None and sample.of == len(sample.y):
+        found += _later_targets(sample, given, date)
+    return found
+
+
+def _later_targets(
+    sample: leakage_sample.Sample, given: leakage_rows.Table, date: leakage_sample.Feature
+) -> list[Finding]:
+    """Columns that hold the target of a later row. The order is that of all rows; of those held out only the
+    dates are looked at."""
+    held = leakage_sample.seconds(leakage_sample.read(given.path, [date.name], given.test)[date.name])
+    times = np.concatenate([date.values, held])
+    order = leakage_time.sorted_rows(times)
+    if len(np.unique(times[order])) < 0.95 * len(order):
+        return []
+    unseen = np.full(len(held), np.nan)
+    columns = {
+        f.name: np.concatenate([f.values, unseen])[order] for f in sample.features if f.role == "numeric"
+    }
+    y = np.concatenate([sample.y, unseen])[order]
+    found = leakage_time.ahead(columns, y, np.zeros(len(order)), same_row=False)
+    return [future(one) for one in found]
+
+
+def future(one: leakage_time.Ahead) -> Finding:
+    what = "the target" if one.exact else "nearly the target"
+    when = f"{one.steps} row{'s' if one.steps != 1 else ''} later" if one.steps else "of the same row"
+    return Finding(
+        "future-information",
+        f"{one.name!r} is {what} {when}: it is known only afterwards.",
+        one.evidence,
+        (one.name,),
+    )

@@ -1,0 +1,292 @@
+"""Rows that know one another across the split: copies, and several rows of one patient or customer."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from msgspec import Struct
+from scipy.stats import rankdata
+
+from services.trainer import table
+from services.trainer.leakage_sample import as_feature, names_time, read, words
+from shared.contracts import ColumnProfile, TaskType
+
+HASHED_CELLS = 20_000_000
+FEWEST_HASHED = 4
+MOST_HASHED = 400
+"""The columns with most values are compared first, so many of them; what agrees there is compared in all."""
+
+VERIFIED = 500
+"""Rows that look like copies and are compared in every column."""
+
+COPIED_SHARE = 0.02
+LEAST_COPIES = 5
+"""Held-out rows (share and number) with a copy in the training part below which scores hardly move."""
+
+NOT_CHANCE = 2
+"""How many times more pairs of rows agree in all columns than in all but one. Among copies nearly all do;
+where rows of a few values each meet by chance, there are about as many that miss by one."""
+
+LEFT_OUT_IN_TWOS = 6
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""Odd multiplier (Knuth, TAOCP 3, section 6.4): equal values in different columns hash differently."""
+
+ENTITY_WORDS = frozenset(
+    {"patient", "customer", "client", "household", "subject", "person", "user", "member", "account", "player"}
+    | {"student", "pupil", "employee", "worker", "driver", "animal", "subj", "participant", "respondent"}
+    | {"id", "ids", "uuid", "guid", "key", "family", "device", "machine", "sensor", "session", "individual"}
+    | {"donor", "case", "visitor", "child", "mother", "company", "firm", "vin", "serial", "nr", "no"}
+)
+_CODE = re.compile(r"^[A-Za-z]{0,6}[-_ #/]?\d{2,}[A-Za-z]?$|^[0-9a-fA-F]{8,}$|^[0-9a-fA-F-]{32,36}$")
+"""Values such as P0123, C-17, #5512 or a UUID."""
+
+ENTITIES_TRIED = 8
+LEAST_ENTITIES = 10
+ROWS_EACH = (1.5, 60)
+"""Rows of one entity, on average, between which a column may name entities."""
+
+ENTITY_ROWS = 6_000
+CONSTANT = 0.1
+"""Of the differences between two random rows, what is left between two of one entity where they agree."""
+
+CONSTANT_TARGET = 0.02
+
+
+class Copies(Struct, frozen=True):
+    """`held_out`: held-out rows of which a copy is in the training part, of `of`; `shown`: a line of each."""
+
+    held_out: int
+    of: int
+    lines: tuple[int, int]
+
+
+class Conflicts(Struct, frozen=True):
+    """Training rows that are copies of one another but for the target; `lines`: two of them."""
+
+    rows: int
+    of: int
+    lines: tuple[int, int]
+
+
+class Entity(Struct, frozen=True):
+    name: str
+    values: int
+    rows_each: float
+    evidence: str
+
+
+class Table(Struct, frozen=True):
+    """What the row checks look at. `features`: profiles of the columns in use; `train`, `test`: row numbers
+    in the table at `path`; `y`: the target of `train`."""
+
+    path: Path
+    features: Sequence[ColumnProfile]
+    roles: Mapping[str, str]
+    train: np.ndarray
+    test: np.ndarray
+    y: np.ndarray
+    task_type: TaskType
+    seed: int
+
+
+def copies(given: Table) -> tuple[Copies | None, Conflicts | None]:
+    """Copies across the split, and copies with different targets. Rows of coarse columns, which agree by
+    chance, are no copies."""
+    count = len(given.train) + len(given.test)
+    most = min(MOST_HASHED, max(FEWEST_HASHED, HASHED_CELLS // count))
+    chosen = sorted(given.features, key=lambda column: -column.distinct)[:most]
+    if not chosen:
+        return None, None
+    frame = table.load(given.path, [column.name for column in chosen])
+    hashes = [_hashes(frame[column.name]) * _weight(i) for i, column in enumerate(chosen)]
+    whole = functools.reduce(np.add, hashes)
+    here = np.concatenate([given.train, given.test])
+    if not _more_than_chance(whole[here], [one[here] for one in hashes]):
+        return None, None
+    return _across(given, whole), _conflicting(given, whole)
+
+
+def _across(given: Table, whole: np.ndarray) -> Copies | None:
+    held = whole[given.test]
+    twice = np.flatnonzero(np.isin(held, whole[given.train]))
+    if len(twice) < max(LEAST_COPIES, COPIED_SHARE * len(held)):
+        return None
+    order = given.train[np.argsort(whole[given.train], kind="stable")]
+    at = np.minimum(np.searchsorted(whole[order], held[twice]), len(order) - 1)
+    twins = order[at]
+    share, first = _verified(given, given.test[twice], twins)
+    if share * len(twice) < max(LEAST_COPIES, COPIED_SHARE * len(held)):
+        return None
+    return Copies(round(share * len(twice)), len(held), (int(first[0]) + 2, int(first[1]) + 2))
+
+
+def _conflicting(given: Table, whole: np.ndarray) -> Conflicts | None:
+    keys = pd.Series(whole[given.train])
+    target = pd.factorize(given.y)[0]
+    differ = pd.Series(target).groupby(keys.to_numpy()).transform("nunique").to_numpy() > 1
+    if given.task_type is not TaskType.CLASSIFICATION or differ.sum() < max(LEAST_COPIES, 0.01 * len(keys)):
+        return None
+    at = np.flatnonzero(differ)
+    twin = at[(keys.iloc[at] == keys.iloc[at[0]]).to_numpy() & (target[at] != target[at[0]])][0]
+    share, _ = _verified(given, given.train[at[:1]], given.train[[twin]])
+    if share < 1:
+        return None
+    lines = (int(given.train[at[0]]) + 2, int(given.train[twin]) + 2)
+    return Conflicts(int(differ.sum()), len(keys), lines)
+
+
+def _verified(given: Table, left: np.ndarray, right: np.ndarray) -> tuple[float, tuple[int, int]]:
+    """The share of these pairs of rows that agree in every column, and one that does (or the first)."""
+    names = [column.name for column in given.features]
+    picked = np.linspace(0, len(left) - 1, min(VERIFIED, len(left))).astype(np.int64)
+    a, b = read(given.path, names, left[picked]), read(given.path, names, right[picked])
+    equal = np.ones(len(picked), dtype=bool)
+    for name in names:
+        one, other = a[name], b[name]
+        equal &= ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)
+    i = picked[int(equal.argmax())]
+    return float(equal.mean()), (int(left[i]), int(right[i]))
+
+
+def _more_than_chance(whole: np.ndarray, hashes: list[np.ndarray]) -> bool:
+    """`hashes`: of each column, those with most values first, which `whole` is the sum of."""
+    pairs = _pairs(whole)
+    if pairs < LEAST_COPIES:
+        return False
+    left_out = itertools.chain(
+        hashes,
+        # one column may follow from others, as a duration does from its begin and end
+        (one + other for one, other in itertools.combinations(hashes[:LEFT_OUT_IN_TWOS], 2)),
+    )
+    near = 0
+    for out in left_out:
+        near += _pairs(whole - out) - pairs
+        if pairs < NOT_CHANCE * near:
+            return False
+    return True
+
+
+def _pairs(keys: np.ndarray) -> int:
+    counts = np.unique(keys, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _hashes(values: pd.Series) -> np.ndarray:
+    """One uint64 a row, equal for equal values; missing ones are equal to one another."""
+    codes, found = pd.factorize(values)
+    uniques = pd.Series(found)
+    uniques = uniques.astype(str) if uniques.dtype == object else uniques
+    hashed = (
+        pd.util.hash_array(uniques.to_numpy(), categorize=False) if len(uniques) else np.zeros(0, np.uint64)
+    )
+    return np.append(hashed, np.uint64(0))[codes]
+
+
+def _weight(i: int) -> np.uint64:
+    return np.uint64(pow(int(_GOLDEN), i + 1, 2**64))
+
+
+# --- groups -----------------------------------------------------------------------------------------
+
+
+def entities(given: Table, rows: int) -> list[Entity]:
+    """Columns that look like they name what several rows are of, with what those rows have in common."""
+    found = []
+    for column in _named(given, rows)[:ENTITIES_TRIED]:
+        entity = _entity(column, given)
+        if entity is not None:
+            found.append(entity)
+    return found
+
+
+def _named(given: Table, rows: int) -> list[ColumnProfile]:
+    chosen = []
+    for column in given.features:
+        each = (rows - column.missing) / max(1, column.distinct)
+        if column.distinct < LEAST_ENTITIES or not ROWS_EACH[0] <= each <= ROWS_EACH[1]:
+            continue
+        whole = column.role == "numeric" and column.dtype.startswith(("int", "uint"))
+        if not names_time(column.name) and (
+            column.role == "categorical" or (whole and _entity_name(column.name))
+        ):
+            chosen.append(column)
+    return sorted(chosen, key=lambda column: not _entity_like(column))
+
+
+def _entity_like(column: ColumnProfile) -> bool:
+    if _entity_name(column.name):
+        return True
+    shown = column.top or []
+    return bool(shown) and all(_CODE.match(entry.value) for entry in shown)
+
+
+def _entity_name(name: str) -> bool:
+    return bool(ENTITY_WORDS & set(words(name)))
+
+
+def _entity(column: ColumnProfile, given: Table) -> Entity | None:
+    """Compares rows of one value with rows of any: on training rows of a random choice of values."""
+    codes = pd.factorize(table.load(given.path, [column.name])[column.name].iloc[given.train])[0]
+    counts = np.bincount(codes[codes >= 0])
+    rng = np.random.default_rng(given.seed)
+    several = rng.permutation(np.flatnonzero(counts >= 2))
+    if len(several) < LEAST_ENTITIES:
+        return None
+    several = several[: max(LEAST_ENTITIES, int(np.searchsorted(counts[several].cumsum(), ENTITY_ROWS)))]
+    # in random order within each, since rows in the table's order may follow each other in time
+    rows = rng.permutation(np.flatnonzero(np.isin(codes, several)))
+    rows = rows[np.argsort(codes[rows], kind="stable")]
+    same = codes[rows][1:] == codes[rows][:-1]
+    regression = given.task_type is TaskType.REGRESSION
+    by_target = _differing(
+        given.y[rows] if regression else pd.factorize(given.y[rows])[0], same, not regression
+    )
+    others = [name for name in given.roles if name != column.name][:100]
+    frame = read(given.path, others, given.train[rows])
+    features = [as_feature(frame[name], given.roles[name]) for name in others]
+    left = {f.name: share for f in features if (share := _differing(f.values, same, f.codes)) is not None}
+    alike = [name for name, share in left.items() if share <= CONSTANT]
+    constant = by_target is not None and by_target <= CONSTANT_TARGET
+    near = len(alike) >= 2 and len(alike) >= 0.5 * len(left)
+    if not ((constant and near) or (_entity_like(column) and (constant or near))):
+        return None
+    return Entity(
+        column.name,
+        column.distinct,
+        len(given.train) / max(1, len(counts)),
+        _said(constant, near, alike, left),
+    )
+
+
+def _said(constant: bool, near: bool, alike: list[str], left: Mapping[str, float]) -> str:
+    said = []
+    if constant:
+        said.append("the target is the same in all rows of one value")
+    if near:
+        names = ", ".join(map(repr, alike[:3])) + (" …" if len(alike) > 3 else "")
+        said.append(f"{len(alike)} of {len(left)} other columns hardly change within one value ({names})")
+    return " and ".join(said)
+
+
+def _differing(values: np.ndarray, same: np.ndarray, codes: bool) -> float | None:
+    """How much neighbours of one entity differ, over how much any two rows do: 0 where they agree, about 1
+    where the entity says nothing. None for a column that is nearly the same everywhere."""
+    values = np.where(np.isnan(values), -1.0 if codes else np.nanmin(values, initial=0) - 1, values)
+    if codes:
+        shares = np.unique(values, return_counts=True)[1] / len(values)
+        any_two = 1 - float(shares @ shares)
+        within = float((np.diff(values) != 0)[same].mean())
+    else:
+        ranks = rankdata(values)
+        any_two = 2 * float(ranks.var())
+        within = float(np.square(np.diff(ranks))[same].mean())
+        if any_two <= 0.02 * len(ranks) ** 2 / 6:
+            return None
+    return within / any_two if any_two > 0.02 else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from msgspec import Struct
 
+from services.trainer.date_features import number_reading, reading
 from services.trainer.number_text import GRAMMAR, parsed, style, to_numbers
 from shared.contracts import Notice
 
@@ -25,6 +27,9 @@ PLACEHOLDERS = 5
 LEAST_ROWS_FOR_ID = 20
 """In fewer rows every column may be without repetition."""
 
+DATE_WORDS = frozenset(
+    {"date", "dates", "day", "dt", "ds", "time", "timestamp", "ts", "datetime", "created", "updated", "when"}
+)
 ID_WORDS = frozenset(
     {"id", "ids", "uuid", "guid", "key", "index", "idx", "rowid", "rownum", "rownames", "serial"}
 )
@@ -33,9 +38,13 @@ TIME_WORDS = frozenset(
     | {"age", "t"}
 )
 
+YES = ("yes", "y", "true", "t", "on", "1", "1.0", "ja", "oui", "si", "s\u00ed", "sim")
+NO = ("no", "n", "false", "f", "off", "0", "0.0", "nein", "non", "n\u00e3o")
+"""How tables say yes and no, without capitals."""
+
 _DATE = re.compile(
     r"^\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2}))([T ,].*)?$"
-    r"|^\s*\d{4}-\d{2}$"
+    r"|^\s*(\d{4}-\d{2}|\d{8}T\d{2,6}Z?|(1[89]|2[01])\d{2}[- ]?Q[1-4]|(0?[1-9]|1[0-2])/(19|20)\d{2})\s*$"
     r"|^(?=.*\d)(\w+,? )?(\d{1,2}(st|nd|rd|th)?[ -])?"
     r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?[ ,-]+\d{1,4}.*$",
     re.IGNORECASE,
@@ -90,10 +99,13 @@ def survey(values: pd.Series) -> Column:
     elif pd.api.types.is_bool_dtype(uniques.infer_objects()):
         column.role = "boolean"
     elif pd.api.types.is_numeric_dtype(uniques):
-        column.role = "identifier" if _counts_rows(column) else "numeric"
-        column.numbers = uniques.to_numpy(dtype=np.float64)
+        if not _are_dates(column):
+            column.role = "identifier" if _counts_rows(column) else "numeric"
+            column.numbers = uniques.to_numpy(dtype=np.float64)
     elif not (_as_dates(column) or _as_numbers(column)):
         column.role = _kind_of_text(column)
+        if column.role in ("categorical", "boolean"):
+            column.warnings += _several_spellings(column)
     if len(uniques) == 1 and not column.missing:
         column.role = "constant"
     return column
@@ -136,8 +148,8 @@ def _as_dates(column: Column) -> bool:
     sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
     if sample.str.match(_DATE).mean() < NEARLY_ALL:
         return False
-    arguments = _date_format(sample)
-    if arguments is None:
+    arguments, share = reading(sample)
+    if share < NEARLY_ALL:
         return False
     read = texts
     if arguments["format"] == "mixed":
@@ -152,37 +164,27 @@ def _as_dates(column: Column) -> bool:
                 action="Each is read by itself; where the first number may be day or month, it is the month.",
             )
         )
-    dates = _parsed(read, arguments).dropna()
-    column.role = "datetime"
-    column.first, column.last = dates.min().isoformat(), dates.max().isoformat()
+    _span(column, read, arguments)
     return True
 
 
-def _date_format(sample: pd.Series) -> dict[str, object] | None:
-    """Arguments of `pandas.to_datetime` that read nearly all of `sample`; None where nothing does."""
-    guesses: list[str] = ["ISO8601"]
-    for day_first in (False, True):
-        # a day over 12 decides between 3/4 and 4/3, and it may come late
-        for text in sample.iloc[:: max(1, len(sample) // 20)]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the other order of day and month, which is tried as well
-                guess = pd.tseries.api.guess_datetime_format(text, dayfirst=day_first)
-            if guess and guess not in guesses:
-                guesses.append(guess)
-    tried: list[dict[str, object]] = [{"format": guess} for guess in guesses]
-    shares = [float(_parsed(sample, arguments).notna().mean()) for arguments in tried]
-    best = int(np.argmax(shares))
-    if shares[best] >= NEARLY_ALL:
-        return tried[best]
-    mixed: dict[str, object] = {"format": "mixed"}
-    return mixed if _parsed(sample, mixed).notna().mean() >= NEARLY_ALL else None
+def _are_dates(column: Column) -> bool:
+    """Make the column `datetime` where its whole numbers are dates by their digits and by its name."""
+    of_time = bool(DATE_WORDS.intersection(_words(column.name)))
+    arguments = number_reading(of_time, column.uniques.astype("float64"))
+    if arguments is None:
+        return False
+    _span(column, column.uniques, arguments)
+    return True
 
 
-def _parsed(texts: pd.Series, arguments: dict[str, object]) -> pd.Series:
+def _span(column: Column, values: pd.Series, arguments: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         # pandas warns of what it guesses; what was guessed is said in a notice
         warnings.simplefilter("ignore")
-        return pd.to_datetime(texts, errors="coerce", utc=True, **arguments)
+        dates = pd.to_datetime(values, **arguments).dropna()
+    column.role = "datetime"
+    column.first, column.last = dates.min().isoformat(), dates.max().isoformat()
 
 
 def _as_numbers(column: Column) -> bool:
@@ -225,6 +227,9 @@ def _as_numbers(column: Column) -> bool:
 def _kind_of_text(column: Column) -> str:
     texts = column.uniques.astype(str)
     share = len(texts) / column.present
+    spoken = set(texts.str.strip().str.casefold()) if len(texts) <= 4 * len(YES) else set()
+    if spoken & set(YES) and spoken & set(NO) and spoken <= {*YES, *NO}:
+        return "boolean"
     sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
     words = sample.str.split().str.len()
     if float(words.mean()) < 1.05 and len(texts) > 1:
@@ -237,6 +242,27 @@ def _kind_of_text(column: Column) -> str:
     if share > 0.2 and words.mean() >= 4 and len(texts) > LEAST_ROWS_FOR_ID:
         return "text"
     return "categorical"
+
+
+def _several_spellings(column: Column) -> list[Notice]:
+    """A notice where values differ by capitals and blanks alone, or say yes and no in several words."""
+    texts = column.uniques.astype(str)
+    folded = texts.str.strip().str.casefold()
+    if column.role == "boolean":
+        folded = folded.isin(YES)
+    copies = folded.duplicated(keep=False)
+    if not copies.any():
+        return []
+    alike = texts[copies][folded[copies] == folded[copies].iloc[0]]
+    return [
+        Notice(
+            code="mixed-spellings",
+            column=column.name,
+            message=f"{column.name!r} writes the same value in several ways.",
+            evidence=f"such as {_examples(alike)}",
+            action="As a feature they are one value; as a target they are classes of their own.",
+        )
+    ]
 
 
 def _examples(texts: pd.Series) -> str:

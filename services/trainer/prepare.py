@@ -8,7 +8,7 @@ written as text, infinities, `None`, categories never seen, more columns than it
 from __future__ import annotations
 
 import enum
-import warnings
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
+from services.trainer.column_roles import NO, YES
+from services.trainer.date_features import date_pipeline, number_reading, reading, with_clock
 from services.trainer.number_text import CLEANING, Style, style
 from shared.errors import CannotTrain
 
@@ -39,8 +41,14 @@ NATIVE_LIMIT = 250
 TFIDF_ROWS = 50_000
 """Above it, text is hashed: a vocabulary of n-grams grows with the rows and is pickled whole."""
 
-WELL_READ = 0.95
-"""Share of a column's dates that one format must read; below it each is read by its own."""
+TEXT_COMPONENTS = 30
+"""Of each text; on few rows fewer (one a 25 rows), or text that says nothing drowns what does."""
+
+MOST_CODES = 31
+"""Whole numbers of no more distinct values may be codes (a month, a day, a class of ticket): to models that
+only weigh and add, each of them is also shown as a column of its own. As many as a month has days."""
+ROWS_A_CODE = 20
+"""Rows that there have to be for each of them on average."""
 
 FLOAT32_SAFE = 1e37
 """Trees compare in float32; a larger magnitude would be an infinity there."""
@@ -72,9 +80,17 @@ class Columns(Struct, kw_only=True):
     categories: dict[str, int]
     dates: dict[str, dict[str, Any]]
     texts: list[str]
+    clocks: list[str] = []
+    """Those of `dates` that hold a time of day."""
+    codes: list[str] = []
+    """Those of `numbers` that are few whole numbers."""
+    folded: list[str] = []
+    """Those of `categories` that write one value in several ways ("Yes", "yes ")."""
+    flags: list[str] = []
+    """Those of `categories` that say yes and no in several words."""
 
     def uses_skrub(self) -> bool:
-        return bool(self.dates or self.texts)
+        return bool(self.texts)
 
 
 def survey(table: pd.DataFrame, roles: dict[str, str]) -> Columns:
@@ -93,12 +109,37 @@ def survey(table: pd.DataFrame, roles: dict[str, str]) -> Columns:
     unknown = set(by_role) - {"numeric", "categorical", "datetime", "text"}
     if unknown:
         raise CannotTrain(f"columns of role {min(unknown)!r} cannot be features")
+    dates = {name: _date_arguments(table[name]) for name in by_role.get("datetime", [])}
+    numbers, categories = by_role.get("numeric", []), by_role.get("categorical", [])
+    words = {name: _words(table[name]) for name in categories}
+    flags = [name for name in categories if roles[name] == "boolean" and len(words[name]) > 2]
+    folded = [name for name in categories if name not in flags and words[name].nunique() < len(words[name])]
+    distinct = {name: words[name].nunique() if name in folded else len(words[name]) for name in categories}
     return Columns(
-        numbers={name: _number_style(table[name]) for name in by_role.get("numeric", [])},
-        categories={name: table[name].nunique() for name in by_role.get("categorical", [])},
-        dates={name: _date_arguments(table[name]) for name in by_role.get("datetime", [])},
+        numbers={name: _number_style(table[name]) for name in numbers},
+        categories=distinct | dict.fromkeys(flags, 2),
+        dates=dates,
         texts=by_role.get("text", []),
+        clocks=[name for name, arguments in dates.items() if with_clock(_some(table[name]), arguments)],
+        codes=[name for name in numbers if _are_codes(table[name])],
+        folded=folded,
+        flags=flags,
     )
+
+
+def _words(values: pd.Series) -> pd.Series:
+    """The distinct values, those of text with blanks around them and capitals taken away."""
+    distinct = values.drop_duplicates().dropna()
+    is_text = pd.api.types.is_object_dtype(distinct) or pd.api.types.is_string_dtype(distinct)
+    return distinct.astype(str).str.strip().str.casefold() if is_text else distinct
+
+
+def _are_codes(values: pd.Series) -> bool:
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return False
+    distinct = values.dropna().unique()
+    few = 2 < len(distinct) <= min(MOST_CODES, len(values) // ROWS_A_CODE)
+    return few and bool((distinct == np.floor(distinct)).all())
 
 
 def preprocessor(
@@ -109,26 +150,32 @@ def preprocessor(
     With `Encoding.NATIVE` its first `len(native_categories(columns))` outputs are category codes.
     """
     limit = ONE_HOT_LIMIT[encoding]
-    few = [name for name, distinct in columns.categories.items() if distinct <= limit]
-    many = [name for name, distinct in columns.categories.items() if distinct > limit]
+    few, many = _spellings(columns, at_most=limit), _spellings(columns, over=limit)
     scaled = encoding is Encoding.SCALED
     parts: list[tuple[str, BaseEstimator, Any]] = []
-    if few:
+    for spelling, names in few.items():
         codes = _codes() if encoding is Encoding.NATIVE else _one_hot(limit)
-        parts.append(("categories", make_pipeline(*_as_categories(), codes), few))
-    if many:
+        parts.append((spelling, make_pipeline(*_as_categories(spelling), codes), names))
+    for spelling, names in many.items():
         by_target = TargetEncoder(
             target_type="continuous" if regression else "auto",
             cv=KFold(5, shuffle=True, random_state=seed),
         )
         tail = [StandardScaler()] if scaled else []
-        parts.append(("many_categories", make_pipeline(*_as_categories(), by_target, *tail), many))
+        made = make_pipeline(*_as_categories(spelling), by_target, *tail)
+        parts.append((f"many_{spelling}", made, names))
+    if scaled and columns.codes:
+        made = make_pipeline(*_as_numbers("point", len(columns.codes)), _one_hot(MOST_CODES))
+        parts.append(("codes", made, columns.codes))
     for written in sorted(set(columns.numbers.values())):
         names = [name for name, way in columns.numbers.items() if way == written]
-        parts.append((f"numbers_{written}", make_pipeline(*_as_numbers(written), *_filled(scaled)), names))
-    # skrub's encoders take one column at a time, as a Series: a bare name selects one
+        parts.append(
+            (f"numbers_{written}", make_pipeline(*_as_numbers(written, len(names)), *_filled(scaled)), names)
+        )
+    # dates and text are read one column at a time, as a Series: a bare name selects one
     for name, arguments in columns.dates.items():
-        parts.append((f"date {name}".replace("__", "_"), _date(arguments, scaled), name))
+        made = date_pipeline(arguments, clock=name in columns.clocks, scaled=scaled)
+        parts.append((f"date {name}".replace("__", "_"), made, name))
     for name in columns.texts:
         parts.append((f"text {name}".replace("__", "_"), _text(rows, seed), name))
     return ColumnTransformer(parts, sparse_threshold=0, verbose_feature_names_out=False)
@@ -136,19 +183,38 @@ def preprocessor(
 
 def native_categories(columns: Columns) -> list[str]:
     """The columns that `Encoding.NATIVE` hands over as codes, in the matrix's order."""
-    return [name for name, distinct in columns.categories.items() if distinct <= NATIVE_LIMIT]
+    return [name for names in _spellings(columns, at_most=NATIVE_LIMIT).values() for name in names]
+
+
+def _spellings(
+    columns: Columns, *, over: float = -math.inf, at_most: float = math.inf
+) -> dict[str, list[str]]:
+    """Categories of so many distinct values, by how they are written: categories | folded | flags."""
+    chosen = [name for name, distinct in columns.categories.items() if over < distinct <= at_most]
+    groups: dict[str, list[str]] = {"categories": [], "folded": [], "flags": []}
+    for name in chosen:
+        kind = "folded" if name in columns.folded else "flags" if name in columns.flags else "categories"
+        groups[kind].append(name)
+    return {kind: names for kind, names in groups.items() if names}
+
+
+def _some(values: pd.Series) -> pd.Series:
+    known = values.dropna()
+    return known.sample(min(SAMPLE_ROWS, len(known)), random_state=0)
 
 
 def _number_style(values: pd.Series) -> Style:
     """How numbers are written in a column of text; a column of numbers takes later text as "1,200.5"."""
     if not (pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)):
         return "point"
-    known = values.dropna()
-    return style(known.sample(min(SAMPLE_ROWS, len(known)), random_state=0).astype(str))[0]
+    return style(_some(values).astype(str))[0]
 
 
-def _as_numbers(written: Style) -> list[BaseEstimator]:
-    """Text → numbers; what is no number, and what is not finite, is missing."""
+def _as_numbers(written: Style, width: int) -> list[BaseEstimator]:
+    """Text → numbers, `width` columns; what is no number, and what is not finite, is missing.
+
+    All cells are read in one go: a call for each column would cost a lone row more than its model does.
+    """
     # one pattern at a time and never as a dict, on which pandas 2.3 fails where all cells are None
     replacements = [
         {"to_replace": pattern, "value": instead, "regex": True}
@@ -156,9 +222,14 @@ def _as_numbers(written: Style) -> list[BaseEstimator]:
         for pattern, instead in step.items()
     ]
     return [
+        # columns of objects that are no text are typed first: pandas 2 warns where replace does that
+        FunctionTransformer(pd.DataFrame.infer_objects),
         *(FunctionTransformer(pd.DataFrame.replace, kw_args=replacement) for replacement in replacements),
-        FunctionTransformer(pd.DataFrame.apply, kw_args={"func": pd.to_numeric, "errors": "coerce"}),
-        FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": "float64"}),
+        FunctionTransformer(pd.DataFrame.to_numpy),
+        FunctionTransformer(np.ravel, kw_args={"order": "F"}),
+        FunctionTransformer(pd.to_numeric, kw_args={"errors": "coerce"}),
+        FunctionTransformer(np.asarray, kw_args={"dtype": "float64"}),
+        FunctionTransformer(np.reshape, kw_args={"shape": (-1, width), "order": "F"}),
         FunctionTransformer(np.nan_to_num, kw_args={"nan": np.nan, "posinf": np.nan, "neginf": np.nan}),
         FunctionTransformer(np.clip, kw_args={"a_min": -FLOAT32_SAFE, "a_max": FLOAT32_SAFE}),
     ]
@@ -173,17 +244,24 @@ def _filled(scaled: bool) -> list[BaseEstimator]:
     ]
 
 
-def _as_categories() -> list[BaseEstimator]:
+def _as_categories(spelling: str) -> list[BaseEstimator]:
     """Every value as text, missing as "": a column of whole numbers reads as floats as soon as one
     is missing, and 3 and 3.0 must stay the same category."""
     # without convert_boolean a lone True would be read as the whole number 1
     whole = {"convert_string": False, "convert_floating": False}
-    return [
+    steps = [
         FunctionTransformer(pd.DataFrame.convert_dtypes, kw_args=whole),
         FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": "string"}),
-        FunctionTransformer(pd.DataFrame.fillna, kw_args={"value": ""}),
-        FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": object}),
     ]
+    if spelling != "categories":
+        steps += [
+            FunctionTransformer(pd.DataFrame.map, kw_args={"func": change, "na_action": "ignore"})
+            for change in (str.strip, str.casefold)
+        ]
+    if spelling == "flags":
+        meant = {"to_replace": [*YES, *NO], "value": ["yes"] * len(YES) + ["no"] * len(NO)}
+        steps.append(FunctionTransformer(pd.DataFrame.replace, kw_args=meant))
+    return [*steps, FunctionTransformer(pd.DataFrame.to_numpy, kw_args={"dtype": object, "na_value": ""})]
 
 
 def _one_hot(limit: int) -> OneHotEncoder:
@@ -199,21 +277,6 @@ def _codes() -> OrdinalEncoder:
     return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
 
 
-def _date(arguments: dict[str, Any], scaled: bool) -> Pipeline:
-    from skrub import DatetimeEncoder
-
-    return make_pipeline(
-        FunctionTransformer(pd.to_datetime, kw_args=arguments),
-        DatetimeEncoder(
-            resolution="minute",
-            add_weekday=True,
-            add_day_of_year=True,
-            periodic_encoding="circular" if scaled else None,
-        ),
-        *_filled(scaled),
-    )
-
-
 def _text(rows: int, seed: int) -> Pipeline:
     from skrub import StringEncoder
 
@@ -225,7 +288,7 @@ def _text(rows: int, seed: int) -> Pipeline:
             pd.Series.replace, kw_args={"to_replace": r"^\s*$", "value": "missing", "regex": True}
         ),
         StringEncoder(
-            n_components=30,
+            n_components=min(TEXT_COMPONENTS, max(8, rows // 25)),
             vectorizer="tfidf" if rows <= TFIDF_ROWS else "hashing",
             random_state=seed,
         ),
@@ -233,32 +296,13 @@ def _text(rows: int, seed: int) -> Pipeline:
 
 
 def _date_arguments(values: pd.Series) -> dict[str, Any]:
-    """Arguments of `pandas.to_datetime` that read this column.
-
-    One format for the whole column where there is one: it is a hundred times as fast, and "02/03"
-    cannot mean February in one row and March in the next.
-    """
-    always = {"errors": "coerce", "utc": True}
+    """Arguments of `pandas.to_datetime` that read this column."""
     known = values.dropna()
-    iso = always | {"format": "ISO8601"}
-    if not (pd.api.types.is_object_dtype(known) or pd.api.types.is_string_dtype(known)) or known.empty:
-        return iso
-    words = known.sample(min(SAMPLE_ROWS, len(known)), random_state=0).astype(str)
-
-    def share_read(arguments: dict[str, Any]) -> float:
-        return float(pd.to_datetime(words, **arguments).notna().mean())
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas says that it guesses; that is what is asked here
-        # month first comes first, so it is what a column means that fits both orders
-        formats = [
-            pd.tseries.api.guess_datetime_format(word, dayfirst=day_first)
-            for day_first in (False, True)
-            for word in words.head(50)
-        ]
-        known_formats = dict.fromkeys(guess for guess in formats if guess)
-        best = max([iso, *(always | {"format": guess} for guess in known_formats)], key=share_read)
-        if share_read(best) >= WELL_READ:
-            return best
-        mixed = always | {"format": "mixed"}
-        return mixed if share_read(mixed) > share_read(best) else best
+    if pd.api.types.is_numeric_dtype(values):
+        # by its role it holds dates, so its name has been looked at
+        found = number_reading(True, known.astype("float64"))
+        if found is not None:
+            return found
+    if not (pd.api.types.is_object_dtype(known) or pd.api.types.is_string_dtype(known)):
+        known = known.head(0)
+    return reading(known.sample(min(SAMPLE_ROWS, len(known)), random_state=0).astype(str))[0]

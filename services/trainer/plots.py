@@ -1,14 +1,14 @@
 """Plots of one model on its held-out rows: the numbers a frontend draws itself, and a drawn SVG.
 
-The curves are scikit-learn's; the drawing is matplotlib's `Figure` without pyplot, so that nothing is
-shared between fits and no display is asked for. Numbers are rounded to what a reader can see and thinned
-to at most `MAX_POINTS`, so that a plot stays some tens of kilobytes however long the table is.
+The curves are scikit-learn's and so are the Displays that draw them, onto matplotlib's `Figure`s that pyplot
+does not know of: nothing is shared between fits and no display is asked for. Numbers are rounded to what a
+reader can see and thinned to at most `MAX_POINTS`, so that a plot stays some tens of kilobytes however long
+the table is.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,16 +22,22 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from services.trainer import drawing
-from shared.contracts import MODELS, PlotData, TaskType
+from services.trainer import drawing_classes, drawing_numbers, drawing_series
+from services.trainer.learning_curve import Points
+from services.trainer.outcome import Importance
+from shared.contracts import METRICS, MODELS, Intervals, PlotData, TaskType
 
 MAX_POINTS = 500
 """Points of a plot, over all its curves."""
 MAX_CLASSES = 10
 """The most frequent classes are shown; a confusion matrix puts the others together."""
 OTHERS = "(other classes)"
+LIFT_AT = 0.1
+"""The share of rows at which a lift is named."""
 CALIBRATION_BINS = 10
 CALIBRATION_ROWS_A_BIN = 10
+MOST_IMPORTANT = 20
+"""Columns of an importance plot."""
 KEPT_EXTREMES = 20
 """The worst predictions stay in a thinned scatter: they are what it is looked at for."""
 HISTORY_SHOWN = 4
@@ -47,7 +53,7 @@ Numbers = Sequence[float] | np.ndarray
 def classification(
     model_name: str, y_true: np.ndarray, y_pred: np.ndarray, proba: np.ndarray | None, labels: Sequence[Any]
 ) -> list[PlotData]:
-    """Confusion matrix and, where there is `proba`, ROC, precision-recall and calibration curves.
+    """Confusion matrix and, where there is `proba`, ROC, precision-recall, calibration and lift curves.
 
     `y_true`, `y_pred`: (n,) in the table's own labels; `proba`: (n, k), a column for each of `labels` (k,).
     Two classes: one curve, of `labels[1]`. More: one-vs-rest, one curve a class. A curve that the rows
@@ -69,12 +75,15 @@ def classification(
     cases = [(names[i], true[ok] == i, np.asarray(proba)[ok, i]) for i in positives]
     cases = [case for case in cases if 0 < case[1].sum() < len(case[1])]
     if cases:
-        made += [plot(model_name, cases) for plot in (_roc, _precision_recall, _calibration)]
+        made += [plot(model_name, cases) for plot in (_roc, _precision_recall, _calibration, _lift)]
     return made
 
 
-def regression(model_name: str, y_true: Numbers, y_pred: Numbers) -> list[PlotData]:
-    """Predictions against the truth, and residuals (actual - predicted), of (n,) numbers each."""
+def regression(
+    model_name: str, y_true: Numbers, y_pred: Numbers, intervals: Intervals | None = None
+) -> list[PlotData]:
+    """The truth against predictions, within their `intervals`, and residuals (actual - predicted), of (n,)
+    numbers each."""
     true, pred = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
     ok = (np.abs(true) < DRAWABLE) & (np.abs(pred) < DRAWABLE)
     true, pred = (np.where(np.abs(v[ok]) > 1 / DRAWABLE, v[ok], 0.0) for v in (true, pred))
@@ -86,7 +95,14 @@ def regression(model_name: str, y_true: Numbers, y_pred: Numbers) -> list[PlotDa
     of: dict[str, Any] = {"rows": len(true), "rows_shown": len(kept)}
 
     data = of | {"actual": _rounded(true[kept]), "predicted": _rounded(pred[kept])}
-    error = _plot(model_name, "prediction_error", data, drawing.prediction_error)
+    if intervals is not None:
+        data["intervals"] = {
+            "edges": _rounded(np.array(intervals.edges)),
+            "lower": {level: _rounded(np.array(sides)) for level, sides in intervals.lower.items()},
+            "upper": {level: _rounded(np.array(sides)) for level, sides in intervals.upper.items()},
+            "coverage": {level: _round(share) for level, share in intervals.coverage.items()},
+        }
+    error = _plot(model_name, "prediction_error", data, drawing_numbers.prediction_error)
 
     histogram = {"edges": _rounded(edges), "counts": counts.tolist()}
     data = of | {
@@ -94,7 +110,7 @@ def regression(model_name: str, y_true: Numbers, y_pred: Numbers) -> list[PlotDa
         "residual": _rounded(residual[kept]),
         "histogram": histogram,
     }
-    return [error, _plot(model_name, "residuals", data, drawing.residuals)]
+    return [error, _plot(model_name, "residuals", data, drawing_numbers.residuals)]
 
 
 def forecast(
@@ -138,7 +154,49 @@ def forecast(
             level: {"lower": thin(lower), "upper": thin(upper)} for level, (lower, upper) in bands.items()
         },
     }
-    return [_plot(model_name, "forecast", data, drawing.forecast)]
+    return [_plot(model_name, "forecast", data, drawing_series.forecast)]
+
+
+def importance(model_name: str, metric: str, losses: Sequence[Importance]) -> list[PlotData]:
+    """What `metric` loses on held-out rows when one column is shuffled: the columns with the greatest losses,
+    each with the standard deviation over the shuffles. No plot of no columns."""
+    ordered = sorted(losses, key=lambda loss: -loss.mean)
+    ordered = [loss for loss in ordered if max(abs(loss.mean), loss.std) < DRAWABLE][:MOST_IMPORTANT]
+    if not ordered:
+        return []
+    data = {
+        "metric": metric,
+        "columns": [
+            {"feature": loss.feature, "mean": _round(loss.mean), "std": _round(loss.std)} for loss in ordered
+        ],
+        "columns_in_all": len(losses),
+    }
+    return [_plot(model_name, "importance", data, drawing_numbers.importance)]
+
+
+def learning_curve(
+    model_name: str, task_type: TaskType, metric: str, points: Points | None
+) -> list[PlotData]:
+    """The score in `metric` by the rows that were fitted on: `scores` are those of each fold, sizes first."""
+    if points is None or np.nanmax(np.abs(points.validation), initial=0.0) > DRAWABLE:
+        return []
+
+    def part(scores: np.ndarray) -> dict[str, Any]:
+        scores = np.where(np.abs(scores) < DRAWABLE, scores, np.nan)
+        return {
+            "scores": [_rounded(of_size) for of_size in scores],
+            "mean": _rounded(scores.mean(axis=1)),
+            "std": _rounded(scores.std(axis=1)),
+        }
+
+    data = {
+        "metric": metric,
+        "greater_is_better": METRICS[task_type][metric],
+        "rows": points.rows,
+        "training": part(points.training),
+        "validation": part(points.validation),
+    }
+    return [_plot(model_name, "learning_curve", data, drawing_numbers.learning_curve)]
 
 
 # --- classification -----------------------------------------------------------------------------
@@ -161,7 +219,7 @@ def _confusion(
     totals = matrix.sum(axis=1, keepdims=True)
     share = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
     data = {"labels": labels, "matrix": matrix.tolist(), "share_of_actual": [_rounded(row) for row in share]}
-    return _plot(model_name, "confusion_matrix", data, drawing.confusion_matrix)
+    return _plot(model_name, "confusion_matrix", data, drawing_classes.confusion_matrix)
 
 
 def _roc(model_name: str, cases: list[Case]) -> PlotData:
@@ -177,7 +235,7 @@ def _roc(model_name: str, cases: list[Case]) -> PlotData:
                 "auc": _round(auc(fpr, tpr)),
             }
         )
-    return _plot(model_name, "roc_curve", {"curves": curves}, drawing.roc_curve)
+    return _plot(model_name, "roc_curve", {"curves": curves}, drawing_classes.roc_curve)
 
 
 def _precision_recall(model_name: str, cases: list[Case]) -> PlotData:
@@ -194,7 +252,9 @@ def _precision_recall(model_name: str, cases: list[Case]) -> PlotData:
                 "share_of_rows": _round(is_class.mean()),
             }
         )
-    return _plot(model_name, "precision_recall_curve", {"curves": curves}, drawing.precision_recall_curve)
+    return _plot(
+        model_name, "precision_recall_curve", {"curves": curves}, drawing_classes.precision_recall_curve
+    )
 
 
 def _calibration(model_name: str, cases: list[Case]) -> PlotData:
@@ -207,7 +267,28 @@ def _calibration(model_name: str, cases: list[Case]) -> PlotData:
         )
         curves.append({"label": name, "predicted": _rounded(predicted), "observed": _rounded(observed)})
     data = {"curves": curves, "bins": bins}
-    return _plot(model_name, "calibration_curve", data, drawing.calibration_curve)
+    return _plot(model_name, "calibration_curve", data, drawing_classes.calibration_curve)
+
+
+def _lift(model_name: str, cases: list[Case]) -> PlotData:
+    """Cumulative gains: of the rows rated highest, `targeted` of all rows hold `found` of the class. Lift is
+    their quotient: how many times as many rows of the class are found as among rows drawn at random."""
+    curves = []
+    for name, is_class, score in cases:
+        share = is_class.mean()
+        fpr, tpr, _ = roc_curve(is_class, score, drop_intermediate=False)
+        targeted = tpr * share + fpr * (1 - share)
+        kept = _along(targeted, tpr, MAX_POINTS // len(cases))
+        curves.append(
+            {
+                "label": name,
+                "targeted": _rounded(targeted[kept]),
+                "found": _rounded(tpr[kept]),
+                "share_of_rows": _round(share),
+                "lift_at_10": _round(np.interp(LIFT_AT, targeted, tpr) / LIFT_AT),
+            }
+        )
+    return _plot(model_name, "lift_curve", {"curves": curves}, drawing_classes.lift_curve)
 
 
 def _most_frequent(codes: np.ndarray, classes: int) -> list[int]:
@@ -259,10 +340,7 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 def _plot(
     model_name: str, kind: str, data: dict[str, Any], draw: Callable[[dict[str, Any], str], str]
 ) -> PlotData:
-    with warnings.catch_warnings():
-        # letters DejaVu Sans lacks are only measured wrongly: the SVG keeps text as text
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        return PlotData(model_name=model_name, kind=kind, data=data, svg=draw(data, _label(model_name)))
+    return PlotData(model_name=model_name, kind=kind, data=data, svg=draw(data, _label(model_name)))
 
 
 def _label(model_name: str) -> str:

@@ -34,8 +34,10 @@ LIBRARIES = (
     "skrub",
     "lightgbm",
     "xgboost",
+    "mapie.regression",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",
+    "matplotlib.pyplot",
     "mlforecast",
     "statsforecast",
 )

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from services.trainer import plots
+from services.trainer import conformal, drawing, plots
 from services.trainer.drawing import LABEL_LENGTH, shown
-from shared.contracts import PlotData
+from services.trainer.learning_curve import Points
+from services.trainer.outcome import Importance
+from shared.contracts import PlotData, TaskType
 
-CURVES = ["roc_curve", "precision_recall_curve", "calibration_curve"]
+CURVES = ["roc_curve", "precision_recall_curve", "calibration_curve", "lift_curve"]
 
 
 def by_kind(made: list[PlotData]) -> dict[str, PlotData]:
@@ -101,7 +103,12 @@ def test_at_most_ten_classes_and_the_rest_together() -> None:
     for kind in CURVES:
         curves = made[kind].data["curves"]
         assert [curve["label"] for curve in curves] == matrix["labels"][:10]
-        key = {"roc_curve": "fpr", "precision_recall_curve": "recall", "calibration_curve": "predicted"}[kind]
+        key = {
+            "roc_curve": "fpr",
+            "precision_recall_curve": "recall",
+            "calibration_curve": "predicted",
+            "lift_curve": "found",
+        }[kind]
         assert sum(len(curve[key]) for curve in curves) <= plots.MAX_POINTS
 
 
@@ -253,16 +260,108 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     assert plots.classification("mlp", y, y, proba, [0, 1, 2]) == first
 
 
-def test_drawing_leaves_pyplot_and_global_style_alone() -> None:
+def test_drawing_leaves_nothing_to_pyplot_and_the_global_style_alone() -> None:
     code = (
         "import sys, matplotlib, numpy as np\n"
-        # asking for `backend` imports pyplot to find one
+        # asking for `backend` looks for a display
         "style = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != 'backend'}\n"
         "before = style()\n"
         "from services.trainer import plots\n"
         "y = np.array([0, 1] * 20); p = np.linspace(0, 1, 40)\n"
         "plots.classification('mlp', y, y, np.c_[1 - p, p], [0, 1]); plots.regression('mlp', y, p)\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "assert sys.modules['matplotlib.pyplot'].get_fignums() == []\n"
         "assert style() == before\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_lift_is_how_many_times_as_many_are_found_as_at_random() -> None:
+    y = np.array([1] * 10 + [0] * 90)
+    perfect = np.linspace(1, 0, 100)
+    made = by_kind(plots.classification("mlp", y, y, np.c_[1 - perfect, perfect], [0, 1]))
+    [curve] = made["lift_curve"].data["curves"]
+    assert curve["share_of_rows"] == 0.1
+    assert curve["lift_at_10"] == 10
+    assert (curve["targeted"][0], curve["found"][0]) == (0, 0)
+    assert (curve["targeted"][-1], curve["found"][-1]) == (1, 1)
+    assert curve["found"][curve["targeted"].index(0.05)] == 0.5
+    drawn = text_of(made["lift_curve"].svg)
+    for words in ("Cumulative gains", "Lift", "1 (10.0× in the first 10%)", "at random", "perfect"):
+        assert words in drawn
+
+
+def test_a_label_from_right_to_left_leaves_what_follows_where_it_is() -> None:
+    labels = ["\u05e9\u05dc\u05d5\u05dd", "a\u202egnp.exe", "c"]
+    y, proba = scored(60, 3)
+    names = np.array(labels, dtype=object)[y]
+    drawn = by_kind(plots.classification("mlp", names, names, proba, labels))["roc_curve"].svg
+    assert "\u2068\u05e9\u05dc\u05d5\u05dd\u2069 (AUC" in drawn
+    assert "agnp.exe (AUC" in drawn
+    assert "\u202e" not in drawn
+
+
+def test_long_names_are_shortened_where_they_do_not_differ() -> None:
+    names = [f"address_of_the_customer_for_the_delivery_{part}" for part in ("street", "postcode")]
+    short = [drawing.shown_beside(name) for name in names]
+    assert len(set(short)) == 2
+    assert all(len(name) <= drawing.LONGEST_BESIDE for name in short)
+    assert short[1].endswith("postcode")
+    assert drawing.shown_beside("size") == "size"
+
+
+def test_importance_shows_the_greatest_losses_with_their_spread() -> None:
+    losses = [Importance(f"column {i}", i / 100, 0.005) for i in range(-2, 25)]
+    [plot] = plots.importance("ridge", "r2", losses)
+    check([plot])
+    assert plot.kind == "importance"
+    shown_columns = plot.data["columns"]
+    assert shown_columns[0] == {"feature": "column 24", "mean": 0.24, "std": 0.005}
+    assert len(shown_columns) == plots.MOST_IMPORTANT
+    assert plot.data["columns_in_all"] == 27
+    drawn = text_of(plot.svg)
+    assert "How much worse r2 gets" in drawn
+    assert "the 7 least are not shown" in drawn
+    assert plots.importance("ridge", "r2", []) == []
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e-300, 1e12, -5.0])
+def test_importance_of_one_column(mean: float) -> None:
+    check(plots.importance("ridge", "rmse", [Importance("size", mean, 0.0)]))
+
+
+def test_learning_curve_has_a_band_for_each_known_score() -> None:
+    points = Points(
+        rows=[50, 100, 200],
+        training=np.array([[0.9, 0.8], [0.85, 0.8], [math.nan, math.nan]]),
+        validation=np.array([[0.5, 0.6], [0.6, 0.65], [0.7, 0.7]]),
+    )
+    [plot] = plots.learning_curve("ridge", TaskType.REGRESSION, "r2", points)
+    check([plot])
+    assert plot.kind == "learning_curve"
+    assert plot.data["rows"] == [50, 100, 200]
+    assert plot.data["validation"]["mean"] == [0.55, 0.625, 0.7]
+    assert plot.data["validation"]["std"] == [0.05, 0.025, 0]
+    assert plot.data["training"]["mean"] == [0.85, 0.825, None]
+    assert plot.data["greater_is_better"] is True
+    drawn = text_of(plot.svg)
+    for words in ("Learning curve", "r2 (greater is better)", "training", "validation", "200"):
+        assert words in drawn
+    assert plots.learning_curve("ridge", TaskType.REGRESSION, "r2", None) == []
+    points.validation[0, 0] = 1e200
+    assert plots.learning_curve("ridge", TaskType.REGRESSION, "r2", points) == []
+
+
+def test_intervals_are_drawn_around_predictions() -> None:
+    rng = np.random.default_rng(0)
+    predicted = rng.uniform(0, 100, 800)
+    truth = predicted + rng.normal(0, 1, 800) * predicted / 10
+    intervals = conformal.calibrated(truth, predicted, (truth, predicted))
+    made = by_kind(plots.regression("ridge", truth, predicted, intervals))
+    check(list(made.values()))
+    data = made["prediction_error"].data["intervals"]
+    assert list(data["lower"]) == list(data["coverage"]) == ["80", "95"]
+    assert len(data["lower"]["80"]) == len(data["edges"]) + 1 > 2
+    drawn = text_of(made["prediction_error"].svg)
+    assert "80% interval (held 8" in drawn
+    assert "95% interval (held 9" in drawn
+    assert "intervals" not in by_kind(plots.regression("ridge", truth, predicted))["prediction_error"].data

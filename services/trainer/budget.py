@@ -17,6 +17,22 @@ FINISHING_SHARE = 0.1
 """Of the time given, what is left for metrics, plots, writing and reading the pickle."""
 
 
+SEARCH_SHARE = 0.5
+"""Of the time given, which is twice the even share: when a search for better settings ends at the latest."""
+
+SEARCH_S_PER_ROW = 1 / 200
+"""On few rows the settings that a search finds are little better than the default: small tables are not
+kept waiting for them."""
+
+ENSEMBLE_SHARE = 0.1
+"""Of a run's budget, what is kept free for the ensembles, which are made of all the others."""
+
+LEAST_S = 0.5
+"""However late it is, what a fit that can be stopped is given."""
+
+FEWEST_FOLDS = 2
+"""Trees, rounds and epochs are limited so that as many folds as this can be validated on."""
+
 TRIAL_SHARE = 0.15
 """Of the time left, what a second fit on a part of the rows may take."""
 
@@ -27,6 +43,7 @@ class Clock:
     def __init__(self, soft_deadline_s: float) -> None:
         self._start = time.monotonic()
         self._end = self._start + soft_deadline_s
+        self._given = soft_deadline_s
         self._finishing = soft_deadline_s * FINISHING_SHARE
 
     def elapsed(self) -> float:
@@ -38,6 +55,17 @@ class Clock:
 
     def fits(self, seconds: float) -> bool:
         return seconds <= self.left() - self._finishing
+
+    def share_of(self, share: float) -> float:
+        """Seconds that a share of what is left comes to, finishing taken off; never nothing."""
+        return max((self.left() - self._finishing) * share, LEAST_S)
+
+    def search_ends(self, rows: int, to_follow_s: float) -> float:
+        """The `time.monotonic` until which settings may be searched on so many rows, `to_follow_s` seconds
+        being needed afterwards."""
+        spare = self.left() - self._finishing - to_follow_s
+        share = self._given * SEARCH_SHARE - self.elapsed()
+        return time.monotonic() + min(spare, share, rows * SEARCH_S_PER_ROW)
 
 
 def affordable_rows(rows: int, fits: float, clock: Clock, timed_fit: Callable[[int], float]) -> int:

@@ -11,16 +11,30 @@ from importlib import metadata
 from pathlib import Path
 
 import joblib
+import msgspec
 import numpy as np
-import pandas as pd
-from msgspec import Struct
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from services.trainer import candidates, evaluate, explain, loading, prepare, split, table
-from services.trainer.budget import Clock, affordable_rows
+from services.trainer import (
+    candidates,
+    evaluate,
+    explain,
+    loading,
+    pacing,
+    predictions,
+    prepare,
+    search,
+    split,
+)
+from services.trainer.budget import FEWEST_FOLDS, Clock, affordable_rows
+from services.trainer.candidate import Candidate
+from services.trainer.candidates import Settings
+from services.trainer.explained import HeldOut, explained
 from services.trainer.outcome import MODEL_FILE, FitOutcome, Progress
-from shared.contracts import METRICS, Notice, Plan, PlotData, TaskType
+from services.trainer.table_rows import read, sample
+from services.trainer.validation import Parts, Validated, validate, with_threshold
+from shared.contracts import Notice, Plan
 from shared.errors import CannotTrain
 
 COMPRESSION = ("zlib", 1)
@@ -28,54 +42,12 @@ COMPRESSION = ("zlib", 1)
 
 ALWAYS_IMPORTED = ["scikit-learn", "pandas", "numpy", "scipy", "joblib"]
 
-BOOSTERS = {"xgboost": ["xgboost-cpu", "xgboost"], "lightgbm": ["lightgbm"]}
+BOOSTERS = {
+    "xgboost": ["xgboost-cpu", "xgboost"],
+    "lightgbm": ["lightgbm"],
+    "catboost": ["catboost"],
+}
 """Slug → the distributions that may provide it, the first one installed is pinned."""
-
-
-class Rows(Struct):
-    """The rows that have a target. `features`: (n, columns) without the target; `y`: (n,);
-    `train`, `test`: positions; `labels`: the sorted classes, None for a regression."""
-
-    features: pd.DataFrame
-    y: np.ndarray
-    groups: np.ndarray | None
-    train: np.ndarray
-    test: np.ndarray
-    labels: np.ndarray | None
-
-
-class Candidate(Struct):
-    """One model on one table: what every one of its fits shares."""
-
-    plan: Plan
-    model_name: str
-    rows: Rows
-    columns: prepare.Columns
-    threads: int
-    row_limit: int
-
-    def fitted(self, positions: np.ndarray, given: candidates.Situation | None = None) -> Pipeline:
-        """Fit on these rows, on a random sample of them where they are over the limit."""
-        if len(positions) > self.row_limit:
-            positions = _sample(positions, self.rows, self.row_limit, self.plan.seed)
-        pipeline = self.unfitted(positions, given)
-        return pipeline.fit(self.rows.features.iloc[positions], self.rows.y[positions])
-
-    def unfitted(self, positions: np.ndarray, given: candidates.Situation | None = None) -> Pipeline:
-        return candidates.build(self.model_name, self.plan.task_type, given or self.situation(positions))
-
-    def situation(self, positions: np.ndarray) -> candidates.Situation:
-        return candidates.situation(
-            self.columns, self.rows.y[positions], self.plan.task_type, self.plan.seed, self.threads
-        )
-
-    def measure(self, model: Pipeline, features: pd.DataFrame, truth: np.ndarray) -> float | None:
-        """The plan's metric on these raw rows, in its natural sign."""
-        metric, labels = self.plan.metric, self.rows.labels
-        if labels is None or metric not in evaluate.NEEDS_PROBABILITIES:
-            return evaluate.score(metric, truth, model.predict(features), None, labels)
-        proba = evaluate.aligned(model.predict_proba(features), model.classes_, labels)
-        return evaluate.score(metric, truth, truth, proba, labels)
 
 
 def fit(
@@ -86,42 +58,54 @@ def fit(
     soft_deadline_s: float,
     threads: int,
     progress: Progress,
+    best_so_far: float | None = None,
 ) -> FitOutcome:
     """Fit one classification or regression model; the pickle is left in `scratch / MODEL_FILE`.
 
     Work that would not fit in `soft_deadline_s` seconds from now is left out and said in the
-    warnings: rows, folds, the refit, the importance, in that order. Raises CannotTrain where the
+    warnings: trees, rows, folds, the refit, the importance, in that order. `best_so_far`: the best `cv_mean`
+    of the run as yet; a model that does not reach it has no learning curve. Raises CannotTrain where the
     table is not the plan's or leaves nothing to learn.
     """
     clock = Clock(soft_deadline_s)
     progress(0.0, "Reading the table")
-    rows, notices = _read(table_path, plan)
+    rows, notices = read(table_path, plan)
     columns = prepare.survey(rows.features.iloc[rows.train], plan.roles)
     limit = candidates.ROW_LIMITS.get(model_name, len(rows.y))
     candidate = Candidate(plan, model_name, rows, columns, threads, limit)
     with threadpool_limits(threads), warnings.catch_warnings():
         # convergence and unseen categories in a fold: nothing the user of the service can act on
         warnings.simplefilter("ignore")
-        return _run(candidate, clock, scratch, progress, notices)
+        return _run(candidate, clock, scratch, progress, notices, best_so_far)
 
 
 def _run(
-    candidate: Candidate, clock: Clock, scratch: Path, progress: Progress, notices: list[Notice]
+    candidate: Candidate,
+    clock: Clock,
+    scratch: Path,
+    progress: Progress,
+    notices: list[Notice],
+    best_so_far: float | None,
 ) -> FitOutcome:
     plan, rows = candidate.plan, candidate.rows
-    _limit_rows(candidate, clock, progress, notices)
-    scores, fold_seconds = _validate(candidate, clock, progress, notices)
+    validated, sought = _settle(candidate, clock, progress, notices)
+    threshold, scores = with_threshold(candidate, validated)
+    candidate.settings = msgspec.structs.replace(candidate.settings, threshold=threshold)
 
     progress(0.7, "Fitting on the training rows")
     started = time.perf_counter()
     scored = candidate.fitted(rows.train)
     fit_seconds = time.perf_counter() - started
-    metrics, plots, predict_ms = _held_out(candidate, scored)
+    held_out, predict_ms = _held_out(candidate, scored)
+    predictions.write(
+        scratch,
+        predictions.Predictions(train=validated.train, oof=validated.oof, fold=validated.fold, test=held_out.answers),
+    )
 
     final, refitted = scored, False
     everything = np.sort(np.concatenate([rows.train, rows.test]))
     growth = min(len(everything), candidate.row_limit) / min(len(rows.train), candidate.row_limit)
-    refit_seconds = max(fit_seconds, fold_seconds) * growth
+    refit_seconds = max(fit_seconds, validated.seconds) * growth
     if plan.refit and clock.fits(refit_seconds):
         progress(0.85, "Fitting on all rows")
         final, refitted = candidate.fitted(everything, candidate.situation(rows.train)), True
@@ -134,27 +118,30 @@ def _run(
     del final
     example = explain.example(loading.reopened(path), rows.features, rows.test)
 
-    progress(0.95, "Measuring what the model relies on")
-    importance = explain.permutation(
+    told = explained(
+        candidate,
         scored,
-        candidate.measure,
-        rows.features[list(plan.roles)].iloc[rows.test],
-        rows.y[rows.test],
-        greater_is_better=METRICS[plan.task_type][plan.metric],
-        seed=plan.seed,
-        seconds=min(0.3 * clock.left(), max(3.0, 0.1 * clock.elapsed())),
+        validated,
+        scores,
+        held_out,
+        clock,
+        progress,
+        fit_seconds=fit_seconds,
+        best_so_far=best_so_far,
     )
     progress(1.0, "Done")
     return FitOutcome(
         cv_mean=float(np.mean(scores)) if scores else None,
         cv_std=float(np.std(scores)) if scores else None,
-        metrics=metrics,
+        metrics=held_out.metrics,
         fit_seconds=fit_seconds,
         predict_ms_per_row=predict_ms,
         packages=packages(candidate.model_name, candidate.columns),
         example=example,
-        plots=plots,
-        importance=importance,
+        plots=told.plots,
+        importance=told.importance,
+        uncertainty=told.uncertainty,
+        intervals=told.intervals,
         warnings=notices,
         details={
             "rows_train": len(rows.train),
@@ -163,8 +150,22 @@ def _run(
             "folds": len(scores),
             "refit": refitted,
             "settings": " ".join(settings.split()),
+            **_chosen(candidate.settings),
+            **sought,
         },
     )
+
+
+def _chosen(settings: Settings) -> dict[str, object]:
+    """What validation decided, for the report; nothing where it is the family's own way."""
+    told = {
+        "rounds": settings.effort,
+        "most_effort": settings.most_effort,
+        "threshold": settings.threshold,
+        "target": None if settings.shape == "plain" else settings.shape,
+        "knobs": settings.knobs or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def packages(model_name: str, columns: prepare.Columns) -> list[str]:
@@ -183,78 +184,91 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _read(table_path: Path, plan: Plan) -> tuple[Rows, list[Notice]]:
-    """The table's rows as the plan split them; raises CannotTrain where they are not the plan's."""
-    whole = table.load(table_path)
-    if plan.target not in whole.columns:
-        raise CannotTrain(f"the table has no column {plan.target!r}")
-    frame = split.with_target(whole, plan.target)
-    y = split.target_values(frame, plan.target, plan.task_type)
-    groups = None if plan.group_column is None else frame[plan.group_column].to_numpy()
-    try:
-        train, test = split.holdout(y, groups, plan.task_type, plan.test_size, plan.seed)
-    except ValueError as error:
-        raise CannotTrain(f"the rows cannot be split: {error}") from error
-    if split.digest(test) != plan.split_digest:
-        raise CannotTrain("the held-out rows are not those of the plan: the table has changed")
-    notices: list[Notice] = []
-    labels = None
-    if plan.task_type is TaskType.CLASSIFICATION:
-        y = _labels(y, whole_numbers=len(frame) < len(whole), notices=notices)
-        labels = np.unique(y)
-        if len(np.unique(y[train])) < 2:
-            raise CannotTrain("the target has a single class in the training rows")
-    else:
-        train, test = (part[np.isfinite(y[part])] for part in (train, test))
-        if len(train) < 2 or not len(test):
-            raise CannotTrain("the target holds too few numbers")
-    return Rows(frame.drop(columns=plan.target), y, groups, train, test, labels), notices
+def _settle(
+    candidate: Candidate, clock: Clock, progress: Progress, notices: list[Notice]
+) -> tuple[Validated, dict[str, object]]:
+    """Decide on the candidate's settings: what there is time for, the default validated, then a search.
 
-
-def _labels(y: np.ndarray, *, whole_numbers: bool, notices: list[Notice]) -> np.ndarray:
-    """Labels that classifiers take: one kind, sortable, and not fractions.
-
-    `whole_numbers`: rows without a target were dropped, so 0.0 and 1.0 were written 0 and 1.
+    Answers how the settings that were kept did, and what is to be told of the search.
     """
-    if y.dtype.kind == "f":
-        if (y == np.floor(y)).all():
-            return y.astype(np.int64) if whole_numbers and np.abs(y).max() < 2**53 else y
-        notices.append(
-            Notice(
-                code="fractional-labels",
-                message="The classes are fractional numbers, which classifiers take for measurements.",
-                action="They are handled as text, and the model answers text.",
-            )
+    plan, rows = candidate.plan, candidate.rows
+    _limit_rows(candidate, clock, progress, notices)
+    parts = Parts(candidate, _folds(candidate))
+    # what has to follow, in folds: a fit on the whole training part, and one on all rows
+    to_follow = plan.cv_folds / (plan.cv_folds - 1) * (1 + plan.refit * len(rows.y) / len(rows.train))
+    part_seconds = clock.share_of(1 / (FEWEST_FOLDS + to_follow))
+    _limit_effort(candidate, parts, part_seconds, notices)
+
+    def told(number: int) -> None:
+        progress(0.05 + 0.4 * number / len(parts), f"Validating: fold {number + 1} of {len(parts)}")
+
+    default = validate(candidate, parts, candidate.settings, clock, to_follow, part_seconds, told)
+    if default.folds < len(parts):
+        notices.append(_folds_skipped(default.folds, len(parts)))
+    usual = default.settings(candidate.settings)
+    until = clock.search_ends(len(rows.train), (to_follow + len(parts)) * default.seconds)
+    trial_parts = 3 * default.seconds
+    if not search.searched(candidate) or default.folds < len(parts) or time.monotonic() + trial_parts > until:
+        candidate.settings = usual
+        return default, {}
+    started = time.perf_counter()
+
+    def tried(number: int) -> None:
+        progress(0.45 + 0.2 * number / search.MOST_TRIALS, f"Looking for better settings: trial {number + 1}")
+
+    found = search.search(candidate, until, default.seconds, tried)
+    sought: dict[str, object] = {"trials": found.trials, "search": f"kept the default after {found.stopped}"}
+    candidate.settings = usual
+    if found.best is not None:
+        progress(0.66, "Validating what the search found")
+        seconds = part_seconds
+        winner = validate(
+            candidate, parts, found.best, clock, to_follow, seconds, lambda _: None, at_least=len(parts)
         )
-        return y.astype(str).astype(object)
-    if y.dtype == object and not all(isinstance(label, str) for label in y):
-        return np.array([str(label) for label in y], dtype=object)
-    return y
+        if _better(candidate, winner, default):
+            candidate.settings = winner.settings(found.best)
+            sought["search"] = f"found better settings, ended by {found.stopped}"
+            default = winner
+    return default, sought | {"search_seconds": round(time.perf_counter() - started, 2)}
 
 
-def _sample(positions: np.ndarray, rows: Rows, size: int, seed: int) -> np.ndarray:
-    """`size` of `positions`, sorted; of each class at least one row, or a fold could not be scored."""
-    shuffled = np.random.default_rng(seed).permutation(positions)
-    if rows.labels is not None:
-        first = np.unique(rows.y[shuffled], return_index=True)[1]
-        shuffled = np.concatenate([shuffled[first], np.delete(shuffled, first)])
-    return np.sort(shuffled[:size])
+def _better(candidate: Candidate, winner: Validated, default: Validated) -> bool:
+    """By the mean over the same folds, each with the threshold that it would be handed over with."""
+    ahead, behind = (with_threshold(candidate, found)[1] for found in (winner, default))
+    if len(ahead) != len(behind) or not ahead:
+        return False
+    gain = float(np.mean(ahead) - np.mean(behind))
+    return gain > 0 if candidate.greater_is_better else gain < 0
+
+
+def _folds(candidate: Candidate) -> list[tuple[np.ndarray, np.ndarray]]:
+    plan, rows = candidate.plan, candidate.rows
+    groups = None if rows.groups is None else rows.groups[rows.train]
+    try:
+        folds = split.folds(rows.y[rows.train], groups, plan.cv_folds, plan.seed, plan.task_type)
+    except ValueError as error:
+        raise CannotTrain(f"the training rows cannot be split into folds: {error}") from error
+    return [(rows.train[learn], rows.train[held]) for learn, held in folds]
 
 
 def _limit_rows(candidate: Candidate, clock: Clock, progress: Progress, notices: list[Notice]) -> None:
-    """Set the candidate's row limit to what its time allows, and say so."""
+    """Set the candidate's row limit to what its time allows, and say so. A family that can do with fewer
+    trees, rounds or epochs is tried with few of them: it gives up rows last."""
     plan, train = candidate.plan, candidate.rows.train
     reachable = min(len(train), candidate.row_limit)
     usual = candidate.row_limit
+    if pacing.elastic(candidate.model_name):
+        candidate.settings = pacing.probing(candidate.model_name)
 
     def timed_fit(size: int) -> float:
         progress(0.02, "Trying a part of the rows")
         started = time.perf_counter()
-        candidate.fitted(_sample(train, candidate.rows, size, plan.seed))
+        candidate.fitted(sample(train, candidate.rows, size, plan.seed))
         return time.perf_counter() - started
 
     # one fold, the scored fit and the refit are the least that is wanted
     affordable = affordable_rows(reachable, 3.2 if plan.refit else 2.0, clock, timed_fit)
+    candidate.settings = Settings()
     if affordable < reachable:
         candidate.row_limit = affordable
     if candidate.row_limit >= len(train):
@@ -270,51 +284,38 @@ def _limit_rows(candidate: Candidate, clock: Clock, progress: Progress, notices:
     )
 
 
-def _validate(
-    candidate: Candidate, clock: Clock, progress: Progress, notices: list[Notice]
-) -> tuple[list[float], float]:
-    """The metric of each fold that there was time for, and the seconds one fold took."""
-    plan, rows = candidate.plan, candidate.rows
-    groups = None if rows.groups is None else rows.groups[rows.train]
-    try:
-        folds = split.folds(rows.y[rows.train], groups, plan.cv_folds, plan.seed, plan.task_type)
-    except ValueError as error:
-        raise CannotTrain(f"the training rows cannot be split into folds: {error}") from error
-    scores: list[float] = []
-    spent: list[float] = []
-    # what has to follow, in folds: a fit on the whole training part, and one on all rows
-    scored = plan.cv_folds / (plan.cv_folds - 1)
-    to_follow = scored * (1 + plan.refit * len(rows.y) / len(rows.train))
-    for number, (learn, valid) in enumerate(folds):
-        if spent and not clock.fits(float(np.mean(spent)) * (1 + to_follow)):
-            notices.append(_folds_skipped(number, len(folds)))
-            break
-        progress(0.05 + 0.65 * number / len(folds), f"Validating: fold {number + 1} of {len(folds)}")
-        started = time.perf_counter()
-        held = rows.train[valid]
-        value = candidate.measure(candidate.fitted(rows.train[learn]), rows.features.iloc[held], rows.y[held])
-        spent.append(time.perf_counter() - started)
-        if value is not None:
-            scores.append(value)
-    return scores, float(np.mean(spent)) if spent else 0.0
+def _limit_effort(candidate: Candidate, parts: Parts, seconds: float, notices: list[Notice]) -> None:
+    """Set how many trees, rounds or epochs a fit has time for, and say so where it is fewer than usual."""
+    if not pacing.elastic(candidate.model_name):
+        return
+    most = pacing.most_effort(candidate, parts[0], seconds)
+    if most is None:
+        return
+    candidate.settings = msgspec.structs.replace(candidate.settings, most_effort=most)
+    notices.append(
+        Notice(
+            code="effort-limited",
+            message=f"Each fit was given {most:,} {pacing.unit(candidate.model_name)}: "
+            "there was no time for as many as this model usually has.",
+            action="A larger time budget lets it have them.",
+            evidence=str(most),
+        )
+    )
 
 
-def _held_out(candidate: Candidate, model: Pipeline) -> tuple[dict[str, float | None], list[PlotData], float]:
-    """Every metric and plot on the held-out rows, and milliseconds a row of a batch prediction."""
-    from services.trainer import plots
-
+def _held_out(candidate: Candidate, model: Pipeline) -> tuple[HeldOut, float]:
+    """What the model says of the held-out rows, and milliseconds a row of a batch prediction."""
     rows = candidate.rows
     features, truth = rows.features.iloc[rows.test], rows.y[rows.test]
     started = time.perf_counter()
     predicted = model.predict(features)
     predict_ms = (time.perf_counter() - started) * 1e3 / len(rows.test)
     if rows.labels is None:
-        metrics = evaluate.regression(truth, predicted)
-        return metrics, plots.regression(candidate.model_name, truth, predicted), predict_ms
-    proba = evaluate.aligned(model.predict_proba(features), model.classes_, rows.labels)
+        answers = np.asarray(predicted, dtype=np.float64)[:, None]
+        return HeldOut(answers, predicted, evaluate.regression(truth, predicted)), predict_ms
+    proba = candidate.answers(model, features)
     metrics = evaluate.classification(truth, predicted, proba, rows.labels)
-    drawn = plots.classification(candidate.model_name, truth, predicted, proba, rows.labels.tolist())
-    return metrics, drawn, predict_ms
+    return HeldOut(proba, predicted, metrics), predict_ms
 
 
 def _folds_skipped(done: int, planned: int) -> Notice:

@@ -34,6 +34,7 @@ LIBRARIES = (
     "skrub",
     "lightgbm",
     "xgboost",
+    "optuna",
     "mapie.regression",
     "matplotlib.backends.backend_svg",
     "matplotlib.figure",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -16,10 +17,32 @@ from services.trainer.prepare import Columns
 from shared.contracts import TaskType
 from shared.errors import CannotTrain
 
+Shape = Literal["plain", "log", "log1p"]
+"""How a regression's target is transformed before it is learnt."""
+
+T = TypeVar("T")
+
+
+class Settings(Struct, frozen=True):
+    """What may differ between two fits of one candidate on the same rows.
+
+    `knobs`: settings other than the defaults, by the names under which the builders ask for them.
+    `effort`: trees of a forest, rounds of a booster, epochs of a network; None is the family's own.
+    `most_effort`: what there is time for, None where that is enough; a learning rate depends on it.
+    `threshold`: the probability from which on the second of two classes is answered, None is a half.
+    """
+
+    knobs: dict[str, Any] = {}
+    shape: Shape = "plain"
+    effort: int | None = None
+    most_effort: int | None = None
+    threshold: float | None = None
+
 
 class Situation(Struct, kw_only=True):
     """What an estimator's settings depend on: rows and the rarest class of the part it is fitted on
-    (`rarest` and `classes` are 0 for a regression), its columns, the seed, the threads it may use."""
+    (`rarest` and `classes` are 0 for a regression), its columns, the seed, the threads it may use, the
+    metric that was asked for ("" for none)."""
 
     columns: Columns
     rows: int
@@ -27,6 +50,25 @@ class Situation(Struct, kw_only=True):
     classes: int
     seed: int
     threads: int
+    metric: str = ""
+    settings: Settings = Settings()
+    bounds: tuple[float, float] | None = None
+    """Of a regression's target on these rows: what a transformed target is kept near to."""
+
+    @property
+    def shape(self) -> Shape:
+        return self.settings.shape
+
+    @property
+    def effort(self) -> int | None:
+        return self.settings.effort if self.settings.effort is not None else self.settings.most_effort
+
+    @property
+    def most_effort(self) -> int | None:
+        return self.settings.most_effort
+
+    def knob(self, name: str, usual: T) -> T:
+        return self.settings.knobs.get(name, usual)
 
     def stops_early(self, share: float = 0.1) -> bool:
         """Whether a `share` of the rows can be split off, every class in both parts.
@@ -41,14 +83,17 @@ Builder = Callable[[Situation], Pipeline]
 
 
 def situation(
-    columns: Columns, target: np.ndarray, task_type: TaskType, seed: int, threads: int
+    columns: Columns,
+    target: np.ndarray,
+    task_type: TaskType,
+    seed: int,
+    threads: int,
+    metric: str = "",
+    settings: Settings | None = None,
 ) -> Situation:
     """What `build` has to know of the part (`target`: (n,)) that the estimator will be fitted on."""
-    counts = (
-        np.unique(target, return_counts=True)[1]
-        if task_type is TaskType.CLASSIFICATION
-        else np.zeros(0, dtype=int)
-    )
+    of_classes = task_type is TaskType.CLASSIFICATION
+    counts = np.unique(target, return_counts=True)[1] if of_classes else np.zeros(0, dtype=int)
     return Situation(
         columns=columns,
         rows=len(target),
@@ -56,6 +101,9 @@ def situation(
         classes=len(counts),
         seed=seed,
         threads=threads,
+        metric=metric,
+        settings=settings or Settings(),
+        bounds=None if of_classes or not len(target) else (float(target.min()), float(target.max())),
     )
 
 

@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from sklearn.base import RegressorMixin
+from sklearn.base import RegressorMixin, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from services.trainer.candidates import Builder, Situation
-from services.trainer.prepare import Encoding, native_categories, preprocessor
+from services.trainer.candidates.boosting import LIBRARIES
+from services.trainer.candidates.classification import network, whole_codes
+from services.trainer.prepare import Encoding, preprocessor
+
+SCALED_TARGETS = frozenset({"elastic_net", "xgboost", "lightgbm", "catboost", "mlp"})
+"""Their penalty or step depends on the target's unit, or their leaves are float32 and would lose the last
+digits of a target far from zero."""
+
+BEYOND = 0.25
+"""By how much of its spread a transformed target may be left behind in an answer: the way back is an
+exponential, and a line goes on for ever."""
+
+_WAYS = {"log": (np.log, np.exp), "log1p": (np.log1p, np.expm1)}
 
 
-def _pipeline(given: Situation, encoding: Encoding, model: RegressorMixin) -> Pipeline:
+def _pipeline(given: Situation, encoding: Encoding, model: RegressorMixin, *between: object) -> Pipeline:
     prepare = preprocessor(given.columns, encoding, regression=True, rows=given.rows, seed=given.seed)
-    return Pipeline([("prepare", prepare), ("model", model)])
+    steps = [(f"step_{number}", step) for number, step in enumerate(between)]
+    return Pipeline([("prepare", prepare), *steps, ("model", model)])
 
 
-def _scaled_target(model: RegressorMixin) -> TransformedTargetRegressor:
-    return TransformedTargetRegressor(regressor=model, transformer=StandardScaler())
+def target_transformer(slug: str, given: Situation) -> TransformerMixin | None:
+    """What the target passes through before `slug` learns it, unfitted; None where it is taken as it is."""
+    steps: list[TransformerMixin] = []
+    if given.shape != "plain":
+        there, back = _WAYS[given.shape]
+        low, high = (float(there(bound)) for bound in given.bounds or (1.0, 1.0))
+        margin = BEYOND * max(high - low, math.ulp(1.0))
+        steps = [
+            FunctionTransformer(there, inverse_func=back, check_inverse=False),
+            FunctionTransformer(
+                inverse_func=np.clip,
+                inv_kw_args={"a_min": low - margin, "a_max": high + margin},
+                check_inverse=False,
+            ),
+        ]
+    if slug in SCALED_TARGETS:
+        steps.append(StandardScaler())
+    return make_pipeline(*steps) if len(steps) > 1 else steps[0] if steps else None
+
+
+def _targeted(slug: str, given: Situation, model: RegressorMixin) -> RegressorMixin:
+    transformer = target_transformer(slug, given)
+    if transformer is None:
+        return model
+    return TransformedTargetRegressor(regressor=model, transformer=transformer, check_inverse=False)
 
 
 def ridge(given: Situation) -> Pipeline:
@@ -27,7 +65,7 @@ def ridge(given: Situation) -> Pipeline:
     # leave-one-out is exact and cheap while the decomposition fits in memory
     folds = None if given.rows <= 20_000 else 3
     model = RidgeCV(alphas=np.logspace(-2, 4, 13), cv=folds)
-    return _pipeline(given, Encoding.SCALED, model)
+    return _pipeline(given, Encoding.LINEAR, _targeted("ridge", given, model))
 
 
 def elastic_net(given: Situation) -> Pipeline:
@@ -42,7 +80,7 @@ def elastic_net(given: Situation) -> Pipeline:
         random_state=given.seed,
         selection="random",
     )
-    return _pipeline(given, Encoding.SCALED, _scaled_target(model))
+    return _pipeline(given, Encoding.LINEAR, _targeted("elastic_net", given, model))
 
 
 def random_forest(given: Situation) -> Pipeline:
@@ -50,12 +88,13 @@ def random_forest(given: Situation) -> Pipeline:
 
     model = RandomForestRegressor(
         n_estimators=_trees(given),
-        max_features=0.5,
+        max_features=given.knob("max_features", 0.5),
+        min_samples_leaf=given.knob("min_samples_leaf", 1),
         max_leaf_nodes=_leaves(given),
         n_jobs=given.threads,
         random_state=given.seed,
     )
-    return _pipeline(given, Encoding.SPLITS, model)
+    return _pipeline(given, Encoding.SPLITS, _targeted("random_forest", given, model))
 
 
 def extra_trees(given: Situation) -> Pipeline:
@@ -63,16 +102,17 @@ def extra_trees(given: Situation) -> Pipeline:
 
     model = ExtraTreesRegressor(
         n_estimators=_trees(given),
-        max_features=0.8,
+        max_features=given.knob("max_features", 0.8),
+        min_samples_leaf=given.knob("min_samples_leaf", 1),
         max_leaf_nodes=_leaves(given),
         n_jobs=given.threads,
         random_state=given.seed,
     )
-    return _pipeline(given, Encoding.SPLITS, model)
+    return _pipeline(given, Encoding.SPLITS, _targeted("extra_trees", given, model))
 
 
 def _trees(given: Situation) -> int:
-    return 200 if given.rows <= 20_000 else 100
+    return given.effort or (200 if given.rows <= 20_000 else 100)
 
 
 def _leaves(given: Situation) -> int | None:
@@ -81,81 +121,41 @@ def _leaves(given: Situation) -> int | None:
 
 
 def hist_gradient_boosting(given: Situation) -> Pipeline:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    stops = given.stops_early()
-    model = HistGradientBoostingRegressor(
-        learning_rate=0.06,
-        max_iter=400 if stops else 100,
-        early_stopping=stops,
-        n_iter_no_change=20,
-        categorical_features=list(range(len(native_categories(given.columns)))) or None,
-        random_state=given.seed,
-    )
-    return _pipeline(given, Encoding.NATIVE, model)
+    model = LIBRARIES["hist_gradient_boosting"].model(given, codes=False)
+    return _pipeline(given, Encoding.NATIVE, _targeted("hist_gradient_boosting", given, model))
 
 
 def xgboost(given: Situation) -> Pipeline:
-    from xgboost import XGBRegressor
-
-    model = XGBRegressor(
-        n_estimators=300,
-        learning_rate=0.06,
-        max_depth=6,
-        min_child_weight=2,
-        subsample=0.85,
-        colsample_bytree=0.8,
-        tree_method="hist",
-        n_jobs=given.threads,
-        random_state=given.seed,
-    )
-    # its leaves are float32: a target far from zero would lose its last digits
-    return _pipeline(given, Encoding.SPLITS, _scaled_target(model))
+    model = LIBRARIES["xgboost"].model(given, codes=False)
+    return _pipeline(given, Encoding.SPLITS, _targeted("xgboost", given, model))
 
 
 def lightgbm(given: Situation) -> Pipeline:
-    from lightgbm import LGBMRegressor
+    model = LIBRARIES["lightgbm"].model(given, codes=False)
+    return _pipeline(given, Encoding.SPLITS, _targeted("lightgbm", given, model))
 
-    model = LGBMRegressor(
-        n_estimators=300,
-        learning_rate=0.06,
-        num_leaves=31,
-        min_child_samples=max(2, min(20, given.rows // 50)),
-        subsample=0.85,
-        subsample_freq=1,
-        colsample_bytree=0.8,
-        n_jobs=given.threads,
-        random_state=given.seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
-    return _pipeline(given, Encoding.SPLITS, _scaled_target(model))
+
+def catboost(given: Situation) -> Pipeline:
+    model = LIBRARIES["catboost"].model(given, codes=False)
+    return _pipeline(given, Encoding.NATIVE, _targeted("catboost", given, model), *whole_codes(given))
 
 
 def k_nearest_neighbors(given: Situation) -> Pipeline:
     from sklearn.neighbors import KNeighborsRegressor
 
     model = KNeighborsRegressor(
-        n_neighbors=min(10, max(1, given.rows // 10)), weights="distance", n_jobs=given.threads
+        n_neighbors=min(given.knob("n_neighbors", 10), max(1, given.rows // 10)),
+        weights=given.knob("weights", "distance"),
+        p=given.knob("p", 2),
+        n_jobs=given.threads,
     )
-    return _pipeline(given, Encoding.SCALED, model)
+    return _pipeline(given, Encoding.SCALED, _targeted("k_nearest_neighbors", given, model))
 
 
 def mlp(given: Situation) -> Pipeline:
     from sklearn.neural_network import MLPRegressor
 
-    model = MLPRegressor(
-        hidden_layer_sizes=(128, 64),
-        alpha=1e-3,
-        learning_rate_init=2e-3,
-        batch_size=min(256, max(16, given.rows // 20)) if given.rows > 16 else "auto",
-        early_stopping=given.stops_early(),
-        n_iter_no_change=12,
-        max_iter=max(8, min(200, 4_000_000 // max(1, given.rows))),
-        random_state=given.seed,
-    )
-    return _pipeline(given, Encoding.SCALED, _scaled_target(model))
+    return _pipeline(given, Encoding.SCALED, _targeted("mlp", given, MLPRegressor(**network(given))))
 
 
 BUILDERS: dict[str, Builder] = {

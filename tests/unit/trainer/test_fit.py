@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from services.trainer import budget, fit
+from services.trainer import budget, fit, prepare, table_rows, validation
+from services.trainer.candidate import Candidate
+from services.trainer.candidates import Settings
 from services.trainer.outcome import MODEL_FILE, FitOutcome
 from shared.contracts import METRICS, Plan, TaskType
 from shared.errors import CannotTrain
@@ -120,7 +121,7 @@ def test_requirements_name_what_the_pickle_imports(tmp_path: Path) -> None:
 
 
 def test_a_booster_is_pinned_as_installed() -> None:
-    plain = fit.prepare.Columns(numbers={"size": "point"}, categories={}, dates={}, texts=[])
+    plain = prepare.Columns(numbers={"size": "point"}, categories={}, dates={}, texts=[])
     assert f"lightgbm=={metadata.version('lightgbm')}" in fit.packages("lightgbm", plain)
 
 
@@ -278,22 +279,24 @@ def test_a_fold_is_not_begun_that_would_take_the_time_of_what_must_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every fold takes 10 s of 60: with the scored fit and the refit to come, three folds fit in."""
-    ticks = itertools.count()
     table = mixed(TaskType.REGRESSION)
     plan = mixed_table.plan(table, "target", TaskType.REGRESSION, cv_folds=5)
-    path = mixed_table.write(table, tmp_path / "table.arrow")
-    rows, notices = fit._read(path, plan)
-    columns = fit.prepare.survey(rows.features, plan.roles)
-    candidate = fit.Candidate(plan, "ridge", rows, columns, 1, len(rows.y))
+    rows, _ = table_rows.read(mixed_table.write(table, tmp_path / "table.arrow"), plan)
+    columns = prepare.survey(rows.features, plan.roles)
+    candidate = Candidate(plan, "ridge", rows, columns, 1, len(rows.y))
+    parts = validation.Parts(candidate, fit._folds(candidate))
     clock = Ticking(60.0)
+    fitted = validation.attempt
 
-    def slow(*_: object) -> float:
+    def slow(*given: object) -> validation.Attempt:
         clock.seconds -= 10
-        return float(next(ticks))
+        return fitted(*given)
 
-    monkeypatch.setattr(fit.Candidate, "measure", slow)
-    monkeypatch.setattr(fit.time, "perf_counter", lambda: 60.0 - clock.seconds)
-    scores, fold_seconds = fit._validate(candidate, clock, lambda *_: None, notices)
-    assert fold_seconds == 10.0
-    assert scores == [0.0, 1.0]
-    assert notices[0].evidence == "2 of 5"
+    monkeypatch.setattr(validation, "attempt", slow)
+    monkeypatch.setattr(validation.time, "perf_counter", lambda: 60.0 - clock.seconds)
+    heard: list[int] = []
+    found = validation.validate(candidate, parts, Settings(), clock, 1.25 * (1 + 1.25), 10.0, heard.append)
+    assert found.seconds == 10.0
+    assert found.folds == len(found.scores) == 2
+    assert heard == [0, 1]
+    assert len(found.train) == len(found.oof) == len(found.fold) == 64

@@ -57,17 +57,19 @@ FLOAT32_SAFE = 1e37
 class Encoding(enum.StrEnum):
     """What a family of models needs from its inputs.
 
-    SCALED: no missing values, unit variance (linear models, distances, neural networks).
+    SCALED: no missing values, unit variance (distances, neural networks).
+    LINEAR: as SCALED, and numbers that may be codes also as a column each (linear models).
     SPLITS: order is enough, missing values stay (forests, boosting).
     NATIVE: as SPLITS, and categories as codes, first in the matrix (histogram boosting).
     """
 
     SCALED = "scaled"
+    LINEAR = "linear"
     SPLITS = "splits"
     NATIVE = "native"
 
 
-ONE_HOT_LIMIT = {Encoding.SCALED: 40, Encoding.SPLITS: 10, Encoding.NATIVE: NATIVE_LIMIT}
+ONE_HOT_LIMIT = {Encoding.SCALED: 40, Encoding.LINEAR: 40, Encoding.SPLITS: 10, Encoding.NATIVE: NATIVE_LIMIT}
 """Columns with more distinct values than this are encoded by the target's mean in each."""
 
 
@@ -151,7 +153,7 @@ def preprocessor(
     """
     limit = ONE_HOT_LIMIT[encoding]
     few, many = _spellings(columns, at_most=limit), _spellings(columns, over=limit)
-    scaled = encoding is Encoding.SCALED
+    scaled = encoding in (Encoding.SCALED, Encoding.LINEAR)
     parts: list[tuple[str, BaseEstimator, Any]] = []
     for spelling, names in few.items():
         codes = _codes() if encoding is Encoding.NATIVE else _one_hot(limit)
@@ -164,7 +166,7 @@ def preprocessor(
         tail = [StandardScaler()] if scaled else []
         made = make_pipeline(*_as_categories(spelling), by_target, *tail)
         parts.append((f"many_{spelling}", made, names))
-    if scaled and columns.codes:
+    if encoding is Encoding.LINEAR and columns.codes:
         made = make_pipeline(*_as_numbers("point", len(columns.codes)), _one_hot(MOST_CODES))
         parts.append(("codes", made, columns.codes))
     for written in sorted(set(columns.numbers.values())):

@@ -26,7 +26,7 @@ def test_a_mixed_table_becomes_finite_or_missing_numbers(encoding: Encoding) -> 
     matrix = fitted(table, mixed_table.ROLES, encoding).transform(table)
     assert matrix.shape[0] == len(table)
     assert not np.isinf(matrix).any()
-    assert np.isnan(matrix).any() == (encoding is not Encoding.SCALED)
+    assert np.isnan(matrix).any() == (encoding in (Encoding.SPLITS, Encoding.NATIVE))
 
 
 def test_numbers_written_as_text_are_read() -> None:

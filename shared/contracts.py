@@ -89,6 +89,7 @@ class JobKind(enum.StrEnum):
     SAVE = "save"
     PURGE = "purge"
     CONVERT = "convert"
+    CONVERT_ONNX = "convert_onnx"
     EXPORT = "export"
     ERASE = "erase"
 
@@ -528,8 +529,9 @@ class ConversionStatus(enum.StrEnum):
 
 
 class Conversion(Struct, kw_only=True):
-    """A model as .skops. `types`: what `skops.io.load` has to be told to trust; `requires`: what has to be
-    installed to open it."""
+    """A model in another format. `requires`: what has to be installed to open it. `types`, of a .skops: what
+    `skops.io.load` has to be told to trust. `onnx`, of a graph: what goes in and out, and how near it is to the
+    pickle."""
 
     status: ConversionStatus
     types: list[str] | UnsetType = UNSET
@@ -540,17 +542,65 @@ class Conversion(Struct, kw_only=True):
 
 
 Tag = Annotated[str, Meta(min_length=1, max_length=40)]
+def not_onnx(task_type: TaskType, slug: str) -> str | None:
+    """Why a model cannot be had as ONNX, as far as its name tells; None where it may."""
+    if task_type == TaskType.TIME_SERIES:
+        return "Models of time series have no form in ONNX; take the pickle"
+    return None
+
+
 
 
 VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
 """At least one character that is seen. What counts as blank differs between languages: this does not."""
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=VISIBLE)]
+class ConversionFormat(enum.StrEnum):
+    """What a model can be had as besides a pickle."""
+
+    SKOPS = "skops"
+    ONNX = "onnx"
+
+
+class OnnxTensor(Struct, kw_only=True):
+    """An input or an output of a graph. `shape`: null is the number of rows. `columns`: those of the table that
+    an input is made of, after the cleaning that the file's metadata describes (`trainyard.inputs`)."""
+
+    name: str
+    type: str
+    shape: list[int | None]
+    columns: list[str] | UnsetType = UNSET
+
+
+class Parity(Struct, kw_only=True):
+    """How far a graph's answers are from the pickle's, on `rows` held-out rows: the largest difference between
+    their `compared` (probabilities or predictions), what is tolerated, and the share of equal labels."""
+
+    rows: int
+    compared: Literal["probabilities", "predictions"]
+    max_abs_difference: float
+    tolerance: float
+    equal_labels: float | UnsetType = UNSET
+
+
+class OnnxFacts(Struct, kw_only=True):
+    """What running a graph needs to know. `opset`, `ml_opset`: versions of ONNX's own operators and of those for
+    classical models."""
+
+    opset: int
+    ml_opset: int
+    inputs: list[OnnxTensor]
+    outputs: list[OnnxTensor]
+    parity: Parity
+
+
 """The user's own words, kept as typed; blanks alone are no name."""
 
 
 class SaveRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     task_id: uuid.UUID
+    format: ConversionFormat
+    onnx: OnnxFacts | UnsetType = UNSET
     model_name: ModelName
     description: Annotated[str, Meta(max_length=2000)] | None = None
     tags: Annotated[list[Tag], Meta(max_length=20)] = []

@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 
 PICKLE = "application/octet-stream"
 ZIP = "application/zip"
-SKOPS = "application/octet-stream"
 CSV = "text/csv"  # Litestar adds the charset
 
 FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"

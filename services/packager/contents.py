@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from services.packager.bundle import Entry
 from shared import leaderboard
-from shared.contracts import TaskType
+from shared.contracts import ConversionStatus, TaskType
 from shared.db.candidates import leaderboard_row
-from shared.storage import Store, model_key, plot_key, report_key
+from shared.storage import Store, model_key, onnx_key, plot_key, report_key
+
+GRAPHS = "onnx.json"
+"""Says of every model whether it is there as ONNX, and how near to the pickle, or why not."""
 
 
 def is_whole(task: Any) -> bool:
@@ -17,12 +21,13 @@ def is_whole(task: Any) -> bool:
     return task["report"] is not None and task["report_attempt"] is not None
 
 
-def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
-    """`best_model.pkl`, every `{slug}.pkl`, the report's files, `plots/{slug}_{kind}.svg`.
+def entries(store: Store, task: Any, rows: Sequence[Any], graphs: Sequence[Any] = ()) -> list[Entry]:
+    """`best_model.pkl`, every `{slug}.pkl`, the same as `.onnx` where there is one, and `onnx.json`; the
+    report's files, `plots/{slug}_{kind}.svg`.
 
-    `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`; of a run that has not ended,
-    what there is so far. Sizes and digests are those recorded at training time: `zip_stream` compares them
-    with what the store hands out.
+    `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`, `graphs` those of
+    `conversions.of_task` that are ONNX; of a run that has not ended, what there is so far. Sizes and digests
+    are those recorded at training time: `zip_stream` compares them with what the store hands out.
     """
     user_id, task_id = task["user_id"], task["id"]
     packed = []
@@ -47,6 +52,15 @@ def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
         for name, row in [("best_model", top), *slugs.items()]:
             key = model_key(user_id, task_id, row["model_name"], row["attempt"])
             add(f"{name}.pkl", store.artifacts, key, row["size_bytes"], row["sha256"])
+        ready = {row["model_name"]: row for row in graphs if row["status"] == ConversionStatus.READY}
+        for name, slug in [("best_model", top["model_name"]), *((slug, slug) for slug in slugs)]:
+            # of an attempt that was fitted again since it is another model's
+            if slug in ready and ready[slug]["attempt"] == slugs[slug]["attempt"]:
+                graph = ready[slug]
+                key = onnx_key(user_id, task_id, slug, graph["attempt"], graph["conversion"])
+                add(f"{name}.onnx", store.artifacts, key, graph["size_bytes"], graph["sha256"])
+    if graphs:
+        packed.append(_text(GRAPHS, json.dumps(_said(graphs), ensure_ascii=False, indent=2) + "\n", task))
     for name, stored in (task["report"] or {}).items():
         key = report_key(user_id, task_id, task["report_attempt"], name)
         add(name, store.artifacts, key, stored["size_bytes"], stored["sha256"])
@@ -56,6 +70,31 @@ def entries(store: Store, task: Any, rows: Sequence[Any]) -> list[Entry]:
             name = f"plots/{row['model_name']}_{plot['kind']}.svg"
             add(name, store.artifacts, key, plot["size_bytes"], plot["sha256"])
     return packed
+
+
+def _said(graphs: Sequence[Any]) -> dict[str, Any]:
+    """Slug → what running the graph needs and how near it is to the pickle, or the reason why there is
+    none."""
+    said: dict[str, Any] = {}
+    for row in graphs:
+        if row["status"] == ConversionStatus.READY:
+            facts = {"sha256": row["sha256"], "requires": row["requires"], **row["facts"]}
+            said[row["model_name"]] = {"file": f"{row['model_name']}.onnx", **facts}
+        else:
+            reason = (
+                row["error"] or "it was still being converted when this was packed; it can be had by itself"
+            )
+            said[row["model_name"]] = {"file": None, "reason": reason}
+    return {"models": said}
+
+
+def _text(name: str, text: str, task: Any) -> Entry:
+    content = text.encode()
+
+    async def once() -> AsyncIterator[bytes]:
+        yield content
+
+    return Entry(name=name, size=len(content), mtime=task["created_at"], chunks=once())
 
 
 async def _chunks(store: Store, bucket: str, key: str) -> AsyncIterator[bytes]:

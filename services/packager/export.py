@@ -13,7 +13,7 @@ import structlog
 from services.packager.account_json import DOCUMENTS_AT_A_TIME, ROWS_AT_A_TIME, account_json, each
 from services.packager.bundle import Entry, zip_stream
 from services.packager.contents import entries
-from shared.contracts import BEST_MODEL, AuditAction
+from shared.contracts import BEST_MODEL, AuditAction, ConversionFormat
 from shared.db import account, audit, candidates, jobs
 from shared.db.jobs import Job
 from shared.errors import LeaseLost, StorageCorrupt, TrainyardError
@@ -25,6 +25,7 @@ from shared.storage import (
     dataset_key,
     export_key,
     export_prefix,
+    onnx_key,
     safe_filename,
     safe_name,
     skops_key,
@@ -44,6 +45,7 @@ files/{{id}}/{{name}}           the tables as they were uploaded
 runs/{{id}}/{{model}}.pkl       the models of a run; open them with joblib.load, with the versions that
                             the run's requirements.txt names, and only where you trust their source
 runs/{{id}}/{{model}}.skops     the same without a pickle, where that was asked for
+runs/{{id}}/{{model}}.onnx      the same as a graph for ONNX Runtime, where that was asked for
 runs/{{id}}/plots/*.svg       their plots
 runs/{{id}}/*                 the run's report: leaderboard.csv, README.md, predict.py ...
 models/{{id}}/{{name}}.pkl      saved models, those in the trash too
@@ -193,9 +195,10 @@ class Contents:
                     yield replace(entry, name=f"runs/{run['id']}/{entry.name}")
             for row in converted:
                 slug, attempt = row["model_name"], row["attempt"]
-                key = skops_key(self.user_id, run["id"], slug, attempt, row["conversion"])
+                key_of = skops_key if row["format"] == ConversionFormat.SKOPS else onnx_key
+                key = key_of(self.user_id, run["id"], slug, attempt, row["conversion"])
                 yield Entry(
-                    name=f"runs/{run['id']}/{slug}.skops",
+                    name=f"runs/{run['id']}/{slug}.{row['format']}",
                     size=row["size_bytes"],
                     sha256=row["sha256"],
                     mtime=run["created_at"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import structlog
 
@@ -12,8 +13,8 @@ from services.packager.bundle import Entry, zip_stream
 from services.packager.contents import entries, is_whole
 from services.packager.erase import EraseJobs
 from services.packager.export import ExportJobs
-from shared.contracts import JobKind, TaskStatus
-from shared.db import bundles, candidates, files, jobs, models, tasks
+from shared.contracts import ConversionFormat, JobKind, TaskStatus
+from shared.db import bundles, candidates, conversions, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
 from shared.errors import ArtifactRefused, LeaseLost, TrainyardError
@@ -27,6 +28,11 @@ from shared.worker import Handler
 log = structlog.get_logger(__name__)
 
 PICKLE = "application/octet-stream"
+
+GRAPHS_S = 60.0
+"""How long a ZIP waits at most for its models as ONNX."""
+GRAPHS_BEGUN_S = 10.0
+"""How long it waits for a trainer to begin."""
 
 
 class ArtifactGone(TrainyardError):
@@ -85,7 +91,11 @@ class PackagerJobs:
             raise RunGoesOn
         if not is_whole(task):
             raise TrainyardError("the run has nothing to pack")
-        packed = entries(self.store, task, rows)
+        if await self._waits_for_graphs(job, task):
+            return
+        async with self.db.transaction() as c:
+            graphs = await conversions.of_task(c, task["id"], job.user_id, ConversionFormat.ONNX)
+        packed = entries(self.store, task, rows, graphs)
         total = sum(entry.size or 0 for entry in packed) or 1
         written = 0
         last_share = 0.0
@@ -127,6 +137,22 @@ class PackagerJobs:
         async for old in self.store.list(self.store.bundles, task_prefix(job.user_id, task["id"])):
             if old.key != key:  # of an earlier attempt, or of a bundle that had expired
                 await self.store.delete(self.store.bundles, old.key)
+
+    async def _waits_for_graphs(self, job: Job, task: Any) -> bool:
+        """Give the job back while trainers still make ONNX of the run's models, which were asked for with the
+        ZIP; not for long: what takes its time, or has no trainer, is left out and said to be."""
+        async with self.db.transaction() as c:
+            waits = await conversions.worth_waiting_for(
+                c,
+                task["id"],
+                job.user_id,
+                ConversionFormat.ONNX,
+                longest_s=GRAPHS_S,
+                begun_within_s=GRAPHS_BEGUN_S,
+            )
+            if waits:
+                await jobs.wait(c, job, delay_s=0.25, error="its models are still being converted")
+        return waits
 
     async def bundle_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self._result(job) as c:

@@ -54,6 +54,7 @@ class TrainerJobs:
             JobKind.CONVERT: Handler(self.conversions.convert, self.conversions.given_up),
         }
 
+            JobKind.CONVERT_ONNX: Handler(self.conversions.convert, self.conversions.given_up),
     # --- profile --------------------------------------------------------------------------------
 
     async def profile(self, job: Job) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.contracts import ForecastPoint, Intervals, Notice, PlotData, Uncertainty
+from shared.contracts import ForecastPoint, Intervals, Notice, OnnxFacts, PlotData, Uncertainty
 
 MODEL_FILE = "model.pkl"
 """The pickle in the scratch folder, written with `joblib.dump`."""
 
 SKOPS_FILE = "model.skops"
 """The same model in the scratch folder of a conversion."""
+ONNX_FILE = "model.onnx"
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0..1) and a short message a user understands."""
@@ -56,6 +57,45 @@ class FitOutcome(Struct, kw_only=True):
     backtest windows) on the training part. `metrics`: every metric of the task type on held-out
     rows. `fit_seconds`: one fit on the whole training part. `packages`: what the pickle imports,
     as exact requirements ("scikit-learn==1.9.1"). `forecast`: time series only.
+class ConvertedOnnx(Struct):
+    """Of `ONNX_FILE`. `requires`: the runtime that its predictions were compared with."""
+
+    facts: OnnxFacts
+    requires: list[str]
+
+
+class Kept(Struct):
+    """A file of a fit that is in the store beside its model."""
+
+    size_bytes: int
+    sha256: str
+
+
+class Member(Struct, kw_only=True):
+    """A model that an ensemble may be made of, as its own fit ended. `predictions`, `model`: its files in the
+    scratch folder, the second once it is wanted; `sha256`: of its pickle, whose signature was checked."""
+
+    slug: str
+    label: str
+    predictions: Path
+    model: Path
+    sha256: str
+    cv_mean: float
+    fit_seconds: float
+    refit: bool
+    packages: list[str]
+    importance: list[Importance]
+
+
+class Choice(Struct, kw_only=True):
+    """What an ensemble is to be made of, or `reason`: why there is none, in words for its user.
+
+    `weights`: slug → weight, above 0, at least two; of a stack 1 each."""
+
+    weights: dict[str, float]
+    reason: str | None = None
+
+
     """
 
     cv_mean: float | None

@@ -10,11 +10,20 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from services.trainer.outcome import Converted, Example, FitOutcome, Progress
+from services.trainer.outcome import (
+    Choice,
+    Converted,
+    ConvertedOnnx,
+    Example,
+    FitOutcome,
+    Member,
+    Progress,
+)
 from services.trainer.table_limits import TableLimits
 from shared.contracts import Plan, Profile, TaskType, TrainRequest
 
-STEPS = {name: f"services.trainer.steps:{name}" for name in ("decode", "profile", "plan", "fit", "convert")}
+_NAMES = ("decode", "profile", "plan", "fit", "choose", "combine", "convert", "convert_onnx")
+STEPS = {name: f"services.trainer.steps:{name}" for name in _NAMES}
 
 
 class Decoded(Struct):
@@ -65,3 +74,12 @@ def convert(*, source: Path, sha256: str, example: Example, scratch: Path, progr
     from services.trainer.convert import convert as convert_model
 
     return convert_model(source, sha256, example, scratch)
+
+
+def convert_onnx(
+    *, source: Path, sha256: str, table: str, plan: Plan, scratch: Path, progress: Progress
+) -> ConvertedOnnx:
+    """One pickle, whose signature is a trainer's; left as `model.onnx` in the scratch folder."""
+    from services.trainer.convert_onnx import convert as convert_model
+
+    return convert_model(source, sha256, Path(table), plan, scratch, progress)

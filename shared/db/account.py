@@ -173,12 +173,13 @@ async def runs(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, li
 
 
 async def conversions(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> list[Any]:
-    """Models of a run that are there as .skops too: `model_name, attempt, conversion, size_bytes, sha256`."""
+    """Models of a run that are there in other formats too: `model_name, format, attempt, conversion, size_bytes,
+    sha256`."""
     return await c.fetch(
         """
-        SELECT c.model_name, c.attempt, v.attempt AS conversion, v.size_bytes, v.sha256
+        SELECT c.model_name, v.format, c.attempt, v.attempt AS conversion, v.size_bytes, v.sha256
         FROM trainyard.conversions v JOIN trainyard.candidates c ON c.id = v.candidate_id
-        WHERE c.task_id = $1 AND v.user_id = $2 AND v.status = 'ready' ORDER BY c.position
+        WHERE c.task_id = $1 AND v.user_id = $2 AND v.status = 'ready' ORDER BY c.position, v.format
         """,
         task_id,
         user_id,

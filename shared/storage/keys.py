@@ -59,6 +59,16 @@ def skops_key(user_id: Id, task_id: Id, slug: str, attempt: int, conversion: int
     return f"{_candidate(user_id, task_id, slug, attempt)}/{_attempt(conversion)}/model.skops"
 
 
+def onnx_key(user_id: Id, task_id: Id, slug: str, attempt: int, conversion: int) -> str:
+    """`{user_id}/{task_id}/{slug}/{attempt}/{conversion}/model.onnx` in the artifacts bucket; as `skops_key`."""
+    return f"{_candidate(user_id, task_id, slug, attempt)}/{_attempt(conversion)}/model.onnx"
+
+
+def predictions_key(user_id: Id, task_id: Id, slug: str, attempt: int) -> str:
+    """`{user_id}/{task_id}/{slug}/{attempt}/predictions.npz` in the artifacts bucket."""
+    return f"{_candidate(user_id, task_id, slug, attempt)}/predictions.npz"
+
+
 def plot_key(user_id: Id, task_id: Id, slug: str, attempt: int, kind: str) -> str:
     """`{user_id}/{task_id}/{slug}/{attempt}/{kind}.svg` in the artifacts bucket."""
     return f"{_candidate(user_id, task_id, slug, attempt)}/{_slug(kind)}.svg"

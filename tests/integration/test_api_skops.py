@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.contracts import NOT_SCIKIT_LEARN
+from shared.contracts import NOT_SCIKIT_LEARN, ConversionFormat
 from shared.db import conversions, jobs, models
 from shared.db.pool import Database
 from shared.storage import skops_key
@@ -53,6 +53,7 @@ async def convert(api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, attem
         await conversions.ready(
             c,
             job["subject_id"],
+            ConversionFormat.SKOPS,
             attempt,
             size_bytes=put.size_bytes,
             sha256=put.sha256,
@@ -64,7 +65,9 @@ async def convert(api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, attem
 async def fail(db: Database, user: uuid.UUID, error: str, *, final: bool) -> None:
     async with db.transaction() as c:
         [job] = await c.fetch("DELETE FROM trainyard.jobs WHERE kind = 'convert' RETURNING subject_id")
-        await conversions.failed(c, job["subject_id"], user, 5, error, final=final)
+        await conversions.failed(
+            c, job["subject_id"], user, ConversionFormat.SKOPS, 5, error, final=final
+        )
 
 
 async def test_it_is_asked_for_once_waited_for_and_handed_over(
@@ -74,7 +77,7 @@ async def test_it_is_asked_for_once_waited_for_and_handed_over(
     state = f"/ml/conversions/{run}/random_forest"
     assert (await me.get(state)).json()["type"] == "conversion-not-found"
     first = await me.get(url, headers=NOW)
-    assert (first.status_code, first.json()) == (202, {"status": "building"})
+    assert (first.status_code, first.json()) == (202, {"status": "building", "format": "skops"})
     assert first.headers["location"] == state
     assert first.headers["retry-after"] == "2"
     page = await me.get(url, headers=NOW | {"Accept": "text/html, */*"})
@@ -82,7 +85,7 @@ async def test_it_is_asked_for_once_waited_for_and_handed_over(
     assert 'http-equiv="refresh"' in page.text
     assert "Converting" in page.text
     polled = await me.get(state)
-    assert (polled.json(), polled.headers["retry-after"]) == ({"status": "building"}, "2")
+    assert (polled.json(), polled.headers["retry-after"]) == ({"status": "building", "format": "skops"}, "2")
     assert len(await waiting(worker_db)) == 1
 
     call = asyncio.create_task(me.get(url, headers={"Prefer": "wait=30"}))
@@ -95,6 +98,7 @@ async def test_it_is_asked_for_once_waited_for_and_handed_over(
     assert "retry-after" not in ready.headers
     assert ready.json() == {
         "status": "ready",
+        "format": "skops",
         "types": TYPES,
         "requires": ["scikit-learn==1.9.1", "skops==0.16.0"],
         "size_bytes": len(CONTENT),
@@ -123,7 +127,7 @@ async def test_a_pickle_is_what_one_gets_by_default(me: httpx.AsyncClient, run: 
     for query in ("", "?format=pickle"):
         answer = await me.get(f"/ml/download-model/{run}/best_model{query}")
         assert answer.content == api_runs.pickle_of("random_forest")
-    wrong = await me.get(f"/ml/download-model/{run}/best_model?format=onnx")
+    wrong = await me.get(f"/ml/download-model/{run}/best_model?format=pmml")
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "?format")
 
 
@@ -166,7 +170,7 @@ async def test_what_failed_for_good_is_told_and_not_tried_again(
         answer = await me.get(url)
         assert (answer.status_code, answer.json()["detail"]) == (422, "skops cannot write it")
     state = (await me.get(f"/ml/conversions/{run}/random_forest")).json()
-    assert state == {"status": "failed", "error": "skops cannot write it"}
+    assert state == {"status": "failed", "format": "skops", "error": "skops cannot write it"}
     assert await waiting(worker_db) == []
 
 
@@ -181,7 +185,7 @@ async def test_what_may_pass_is_tried_again_when_asked_for_again(
     answer = await call
     assert (answer.status_code, answer.json()["type"]) == (503, "conversion-failed")
     assert answer.json()["detail"] == "ran out of memory"
-    assert (await me.get(url, headers=NOW)).json() == {"status": "building"}
+    assert (await me.get(url, headers=NOW)).json() == {"status": "building", "format": "skops"}
     [job] = await waiting(worker_db)
     assert job["attempt"] == 5  # so that no key of an object is used twice
 
@@ -270,7 +274,7 @@ async def test_a_saved_model_can_be_had_too_as_long_as_its_run_is_there(
     assert (shown["links_issued"], shown["transfers"]) == (1, 1)
     assert (await api.user().get(url, params={"format": "skops"})).status_code == 404
     assert (await me.get(url)).content == api_runs.pickle_of("random_forest")
-    assert (await me.get(url, params={"format": "onnx"})).status_code == 422
+    assert (await me.get(url, params={"format": "pmml"})).status_code == 422
 
     assert (await me.delete(f"/ml/tasks/{run}")).status_code == 204
     gone = await me.get(url, params={"format": "skops"})

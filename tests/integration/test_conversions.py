@@ -29,7 +29,7 @@ from services.trainer.outcome import Example, FitOutcome
 from services.trainer.scratch import Scratch
 from services.trainer.steps import STEPS
 from services.trainer.workbench import Stopped, Workbench
-from shared.contracts import JobKind, TaskStatus
+from shared.contracts import ConversionFormat, JobKind, TaskStatus
 from shared.db import candidates, conversions, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database
@@ -168,7 +168,7 @@ class Run:
 
     async def asked(self) -> Job:
         async with self.api_db.transaction(self.user) as c:
-            row = await conversions.ask(c, self.task_id, SLUG, self.user)
+            row = await conversions.ask(c, self.task_id, SLUG, self.user, ConversionFormat.SKOPS)
             await jobs.insert(c, JobKind.CONVERT, self.candidate, self.user, attempt=row["attempt"])
         return await self.claimed()
 
@@ -180,7 +180,7 @@ class Run:
 
     async def row(self) -> Any:
         async with self.api_db.transaction(self.user) as c:
-            return await conversions.get(c, self.task_id, SLUG, self.user)
+            return await conversions.get(c, self.task_id, SLUG, self.user, ConversionFormat.SKOPS)
 
     async def jobs_left(self) -> int:
         async with self.db.transaction() as c:

@@ -16,6 +16,7 @@ from shared.contracts import (
     MODELS,
     BundleStatus,
     CandidateStatus,
+    ConversionFormat,
     ConversionStatus,
     ModelStatus,
     Stage,
@@ -294,11 +295,43 @@ _EXAMPLES: dict[str, Examples] = {
         ),
     },
     "Conversion": {
-        "building": ("Being converted", {"status": ConversionStatus.BUILDING}),
+        "building": (
+            "Being converted",
+            {"status": ConversionStatus.BUILDING, "format": ConversionFormat.SKOPS},
+        ),
+        "onnx": (
+            "A graph, there to be downloaded",
+            {
+                "status": ConversionStatus.READY,
+                "format": ConversionFormat.ONNX,
+                "onnx": {
+                    "opset": 15,
+                    "ml_opset": 3,
+                    "inputs": [
+                        {"name": "width", "type": "float", "shape": [None, 1], "columns": ["width"]}
+                    ],
+                    "outputs": [
+                        {"name": "label", "type": "string", "shape": [None]},
+                        {"name": "probabilities", "type": "float", "shape": [None, 3]},
+                    ],
+                    "parity": {
+                        "rows": 30,
+                        "compared": "probabilities",
+                        "max_abs_difference": 1.2e-7,
+                        "tolerance": 0.001,
+                        "equal_labels": 1,
+                    },
+                },
+                "requires": ["onnxruntime==1.32.0"],
+                "size_bytes": 49662,
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            },
+        ),
         "ready": (
             "There to be downloaded",
             {
                 "status": ConversionStatus.READY,
+                "format": ConversionFormat.SKOPS,
                 "types": ["numpy.clip", "pandas.core.generic.NDFrame", "pandas.core.generic.NDFrame.astype"],
                 "requires": ["scikit-learn==1.9.1", "pandas==2.3.3", "skops==0.16.0"],
                 "size_bytes": 49662,

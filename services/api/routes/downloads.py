@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar import HttpMethod, Request, Response, Router, get, route
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import PathParameter
 
 from services.api.answers import CACHE_CONTROL, RETRY_AFTER, answer
 from services.api.auth import Identity
-from services.api.choosing import choose, plan_of
+from services.api.choosing import choose, plan_of, ranked
 from services.api.context import Context, TaskId, parse_id
 from services.api.handover import CSV, PICKLE, ZIP, Download, hand_over, handed_over
 from services.api.problems import responses
-from services.api.routes import skops
+from services.api.routes import conversions
+from services.api.routes.conversions import Format
 from services.api.waiting import AGAIN_S, Prefer, built, not_yet, still_built, wait_s
 from shared.contracts import (
     BEST_MODEL,
@@ -25,7 +26,9 @@ from shared.contracts import (
     BundleStatus,
     CandidateStatus,
     Conversion,
+    ConversionFormat,
     JobKind,
+    Plan,
     TaskStatus,
 )
 from shared.db import bundles, candidates, jobs, tasks
@@ -63,7 +66,7 @@ async def ended(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
     "/download-model/{task_id:str}/{model_name:str}",
     http_method=GET_AND_HEAD,
     status_code=200,
-    summary="One model, as a pickle or as .skops",
+    summary="One model, as a pickle, as .skops or as ONNX",
     responses=responses(
         TaskNotFound,
         ModelNotFound,
@@ -82,15 +85,15 @@ async def download_model(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
-    format: Annotated[
-        Literal["pickle", "skops"], QueryParameter(description="Which file of the model")
-    ] = "pickle",
+    format: Format = "pickle",
     prefer: Prefer = None,
 ) -> Response[Any]:
     """The file `{slug}_{task_id}.pkl`, or `best_model_{task_id}.pkl`; open it with `joblib.load`. With
     `format=skops` the file `{slug}_{task_id}.skops`, for `skops.io.load`, of a model that is scikit-learn's:
     it is made when it is first asked for, as the ZIP is, and `types` of the link, or of
-    `/ml/conversions/{task_id}/{model_name}`, says what `trusted=` has to name."""
+    `/ml/conversions/{task_id}/{model_name}`, says what `trusted=` has to name. With `format=onnx` the file
+    `{slug}_{task_id}.onnx`, for ONNX Runtime, made in the same way where the graph predicts what the pickle
+    does; `/ml/conversions/{task_id}/{model_name}?format=onnx` says what goes in."""
     parsed = parse_id(task_id, TaskNotFound)
     async with api.db.transaction(user.user_id) as c:
         task = await ended(c, user.user_id, parsed)
@@ -98,10 +101,16 @@ async def download_model(
     plan = plan_of(task["plan"])
     chosen = choose(rows, plan, model_name)
     stem = BEST_MODEL if model_name.strip().casefold() == BEST_MODEL else chosen.slug
-    if format == "skops" and plan is not None:
-        name = f"{stem}_{parsed}.skops"
-        return await skops.download(
-            request, api, parsed, plan.task_type, chosen, filename=name, wait_s=wait_s(prefer)
+    if format != "pickle" and plan is not None:
+        return await conversions.download(
+            request,
+            api,
+            parsed,
+            plan.task_type,
+            chosen,
+            ConversionFormat(format),
+            stem=f"{stem}_{parsed}",
+            wait_s=wait_s(prefer),
         )
     file = Download(
         what="model",
@@ -203,19 +212,36 @@ async def download_all_models(
 
 
 async def _ask(api: Context, user_id: uuid.UUID, task_id: uuid.UUID) -> Any:
+    """Also for the models as ONNX, which the packager waits for a while."""
     life_s = api.settings.retention.bundle_ttl_s + api.settings.s3.signed_url_ttl_s
-    job_id = None
+    asked: list[tuple[JobKind, uuid.UUID]] = []
     async with api.db.transaction(user_id) as c:
-        await ended(c, user_id, task_id)
+        task = await ended(c, user_id, task_id)
         rows = await candidates.board(c, task_id, user_id)
         if not any(row["status"] == CandidateStatus.DONE for row in rows):
             raise ModelNotFound
         bundle = await bundles.ask(c, task_id, user_id, life_s)
         if bundle["build"]:
+            asked += await _graphs(c, user_id, task_id, plan_of(task["plan"]), rows)
             job_id = await jobs.insert(c, JobKind.BUNDLE, task_id, user_id, attempt=bundle["attempt"])
-    if job_id is not None:
-        await hint(api.redis, [(JobKind.BUNDLE, job_id)])
+            asked.append((JobKind.BUNDLE, job_id))
+    if asked:
+        await hint(api.redis, asked)
     return bundle
+
+
+async def _graphs(
+    c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, plan: Plan | None, rows: list[Any]
+) -> list[tuple[JobKind, uuid.UUID]]:
+    """The jobs that make ONNX of a run's models, the best ones first."""
+    form, asked = ConversionFormat.ONNX, []
+    for row in ranked(rows, plan):
+        done = row.status is CandidateStatus.DONE
+        if plan is None or not done or conversions.refusal(form, plan.task_type, row.model_name):
+            continue
+        _, job_id = await conversions.ask(c, user_id, task_id, row.model_name, form)
+        asked += [] if job_id is None else [(conversions.KINDS[form], job_id)]
+    return asked
 
 
 def _bundle(row: Any) -> Bundle:
@@ -254,7 +280,7 @@ router = Router(
         download_leaderboard,
         download_all_models,
         get_bundle,
-        skops.get_conversion,
+        conversions.get_conversion,
     ],
     tags=["Downloads"],
 )

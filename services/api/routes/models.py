@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import structlog
 from litestar import Request, Response, Router, delete, get, patch, post, route
@@ -19,12 +19,14 @@ from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_bytes
-from services.api.routes import skops
+from services.api.routes import conversions
+from services.api.routes.conversions import Format
 from services.api.routes.downloads import GET_AND_HEAD, ended
 from services.api.waiting import Prefer, still_built, wait_s
 from shared.contracts import (
     AuditAction,
     Conversion,
+    ConversionFormat,
     JobKind,
     Model,
     ModelPatch,
@@ -240,7 +242,7 @@ async def restore_model(
     "/{model_id:str}/download",
     http_method=GET_AND_HEAD,
     status_code=200,
-    summary="A saved model, as a pickle or as .skops",
+    summary="A saved model, as a pickle, as .skops or as ONNX",
     responses=responses(
         ModelNotFound, Conflict, InvalidRequest, NotConvertible, ConversionFailed, StorageUnavailable
     )
@@ -252,26 +254,24 @@ async def download_saved_model(
     request: Request[Identity, Any, Any],
     api: NamedDependency[Context],
     user: NamedDependency[Identity],
-    format: Annotated[
-        Literal["pickle", "skops"], QueryParameter(description="Which file of the model")
-    ] = "pickle",
+    format: Format = "pickle",
     prefer: Prefer = None,
 ) -> Response[Any]:
-    """The file `{safe_model_name}.pkl`, or with `format=skops`, as long as its run is there, the file
-    `{safe_model_name}.skops`, as `/ml/download-model` has it. A link to it is counted in `links_issued`, a
-    file whose last byte left through the API in `transfers`."""
+    """The file `{safe_model_name}.pkl`, or with `format=skops` or `format=onnx`, as long as its run is
+    there, the file `{safe_model_name}.skops` or `.onnx`, as `/ml/download-model` has it. A link to it is
+    counted in `links_issued`, a file whose last byte left through the API in `transfers`."""
     parsed = parse_id(model_id, ModelNotFound)
     async with api.db.transaction(user.user_id) as c:
         model = await models.get(c, user.user_id, parsed)
         if model is None:
             raise ModelNotFound
         file = _file(api, user, model)
-        origin = await models.origin(c, user.user_id, parsed) if format == "skops" else None
+        origin = None if format == "pickle" else await models.origin(c, user.user_id, parsed)
     if format == "pickle":
         return await hand_over(request, api, file)
     if origin is None:
-        raise Conflict("The run of this model, of which its .skops is made, was deleted; take the pickle")
-    return await skops.download(
+        raise Conflict(f"The run of this model, of which its .{format} is made, was deleted; take the pickle")
+    return await conversions.download(
         request,
         api,
         origin["task_id"],
@@ -282,7 +282,8 @@ async def download_saved_model(
             size_bytes=origin["size_bytes"],
             sha256=origin["sha256"],
         ),
-        filename=f"{safe_name(model.model_name)}.skops",
+        ConversionFormat(format),
+        stem=safe_name(model.model_name),
         wait_s=wait_s(prefer),
         saved=parsed,
     )

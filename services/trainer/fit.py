@@ -99,7 +99,9 @@ def _run(
     held_out, predict_ms = _held_out(candidate, scored)
     predictions.write(
         scratch,
-        predictions.Predictions(train=validated.train, oof=validated.oof, fold=validated.fold, test=held_out.answers),
+        predictions.Predictions(
+            train=validated.train, oof=validated.oof, fold=validated.fold, test=held_out.answers
+        ),
     )
 
     final, refitted = scored, False

@@ -17,14 +17,13 @@ import hashlib
 import math
 import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from msgspec import Struct
 from scipy import stats
 
-from services.trainer import evaluate
+from services.trainer import resampled
+from services.trainer.resampled import Answers, Statistic
 from shared.contracts import METRICS, TaskType, Uncertainty
 
 LEVEL = 0.95
@@ -35,8 +34,6 @@ MOST_ROWS = 5_000
 MOST_ROWS_ONE_BY_ONE = 1_000
 """Of metrics that are measured anew for each resample, which takes milliseconds."""
 LEAST_ROWS = 10
-AT_ONCE = frozenset({"accuracy", "log_loss", "mae", "rmse", "r2"})
-"""Metrics of means over rows: those of all resamples are a few operations on arrays."""
 MOST_UNDEFINED = 0.1
 """Share of resamples that may leave a metric undefined (a class that none of the rows has)."""
 BATCH = 50
@@ -50,21 +47,6 @@ _RANGES = {
     "log_loss": (0.0, math.inf),
     "smape": (0.0, 200.0),
 }
-
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""Positions of drawn rows, (resamples, rows) → the metric of each resample, NaN where undefined."""
-
-
-class Answers(Struct):
-    """What a model said of some rows: `truth` and `predicted` (n,); of a classification `proba` (n, k), its
-    columns in the order of `labels` (k,), sorted. `groups`: (n,), where rows of one group belong together and
-    are drawn together."""
-
-    truth: np.ndarray
-    predicted: np.ndarray
-    proba: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    groups: np.ndarray | None = None
 
 
 def measured(
@@ -81,12 +63,14 @@ def measured(
     """The intervals of `metric` around `cv_mean` and `held_out_score`, in its natural sign.
 
     `positions`: (n,), which rows of the table `validated` tells of. None where neither interval is defined
-    on so few rows, or in `seconds` of which each takes half at the most.
+    on so few rows, or in `seconds`.
     """
     order = np.argsort(positions, kind="stable")
-    deviations = _deviations(metric, _taken(validated, order), seed, seconds / 2)
+    deviations = _deviations(metric, validated.taken(order), seed, 0.7 * seconds)
     low, high = _interval(metric, cv_mean, deviations)
-    held_low, held_high = _interval(metric, held_out_score, _deviations(metric, held_out, seed, seconds / 2))
+    held_low, held_high = _interval(
+        metric, held_out_score, _deviations(metric, held_out, seed, 0.3 * seconds)
+    )
     if low is None and held_low is None:
         return None
     kept = [] if low is None else [_short(value) for value in deviations.tolist()]
@@ -137,10 +121,11 @@ def _deviations(metric: str, answers: Answers, seed: int, seconds: float) -> np.
     n = len(answers.truth)
     if n < LEAST_ROWS:
         return np.zeros(0)
-    most = MOST_ROWS if metric in AT_ONCE else MOST_ROWS_ONE_BY_ONE
+    statistic, at_once = resampled.statistic(metric, answers)
+    most = MOST_ROWS if at_once else MOST_ROWS_ONE_BY_ONE
     if n > most:
-        answers = _taken(answers, np.sort(np.random.default_rng(seed).choice(n, most, replace=False)))
-    statistic = _statistic(metric, answers)
+        answers = answers.taken(np.sort(np.random.default_rng(seed).choice(n, most, replace=False)))
+        statistic, _ = resampled.statistic(metric, answers)
     started = time.perf_counter()
     whole = statistic(np.arange(len(answers.truth))[None, :])
     one = time.perf_counter() - started
@@ -175,44 +160,6 @@ def _draw(rows: int, statistic: Statistic, count: int, seed: int) -> np.ndarray:
     return np.asarray(found.bootstrap_distribution, dtype=float)
 
 
-def _statistic(metric: str, answers: Answers) -> Statistic:
-    """The metric of resamples: at once where it is a mean over rows, else as `evaluate` has it."""
-    truth, predicted, proba = answers.truth, answers.predicted, answers.proba
-    if answers.labels is None:
-        error = truth - predicted
-        if metric == "mae":
-            return lambda rows: np.abs(error)[rows].mean(axis=-1)
-        if metric == "rmse":
-            return lambda rows: np.sqrt(np.square(error)[rows].mean(axis=-1))
-        if metric == "r2":
-            return lambda rows: _r2(np.square(error)[rows], truth[rows])
-        return _one_by_one(metric, truth, predicted, None, None)
-
-    # positions of labels: scikit-learn is many times faster on whole numbers than on text
-    labels = np.arange(len(answers.labels))
-    truth, predicted = (np.searchsorted(answers.labels, part) for part in (truth, predicted))
-    if metric == "accuracy":
-        right = (truth == predicted).astype(float)
-        return lambda rows: right[rows].mean(axis=-1)
-    if metric == "log_loss" and proba is not None:
-        share = proba[np.arange(len(truth)), truth] / proba.sum(axis=1)
-        surprise = -np.log(np.clip(share, np.finfo(proba.dtype).eps, 1.0))
-        return lambda rows: surprise[rows].mean(axis=-1)
-    return _one_by_one(metric, truth, predicted, proba, labels)
-
-
-def _one_by_one(
-    metric: str, truth: np.ndarray, predicted: np.ndarray, proba: np.ndarray | None, labels: np.ndarray | None
-) -> Statistic:
-    def one(rows: np.ndarray) -> float:
-        value = evaluate.score(
-            metric, truth[rows], predicted[rows], None if proba is None else proba[rows], labels
-        )
-        return math.nan if value is None else value
-
-    return lambda rows: np.array([one(row) for row in rows])
-
-
 def _members(groups: np.ndarray) -> list[np.ndarray]:
     """The rows of each group, by its first row."""
     codes = pd.factorize(groups, use_na_sentinel=False)[0]
@@ -226,11 +173,6 @@ def _of_groups(statistic: Statistic, members: list[np.ndarray]) -> Statistic:
         return np.array([statistic(row[None, :])[0] for row in rows])
 
     return of_groups
-
-
-def _r2(squared_error: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return 1.0 - squared_error.mean(axis=-1) / truth.var(axis=-1)
 
 
 def _interval(metric: str, score: float | None, deviations: np.ndarray) -> tuple[float | None, float | None]:
@@ -247,12 +189,6 @@ def _range(metric: str) -> tuple[float, float]:
         return _RANGES[metric]
     share = metric in METRICS[TaskType.CLASSIFICATION]
     return (0.0, 1.0 if share else math.inf)
-
-
-def _taken(answers: Answers, rows: np.ndarray) -> Answers:
-    proba = None if answers.proba is None else answers.proba[rows]
-    groups = None if answers.groups is None else answers.groups[rows]
-    return Answers(answers.truth[rows], answers.predicted[rows], proba, answers.labels, groups)
 
 
 def _digest(positions: np.ndarray, seed: int) -> str:

@@ -65,8 +65,27 @@ def warnings_of(task: Any, rows: Sequence[Any]) -> list[Notice]:
     for row in rows:
         for notice in msgspec.convert((row["outcome"] or {}).get("warnings", []), list[Notice]):
             found.append(msgspec.structs.replace(notice, message=f"{row['label']}: {notice.message}"))
+    found += many_tie(board_of(msgspec.convert(task["plan"], Plan), rows))
     unique = {msgspec.json.encode(notice): notice for notice in found}
     return list(unique.values())
+
+
+def many_tie(board: Sequence[LeaderboardRow]) -> list[Notice]:
+    """Where at least half of the other models, two or more, tie with the best: the rank says little."""
+    first = leaderboard.best(board)
+    compared = [row for row in board if row.tied_with_best is not None]
+    tied = [row.label for row in compared if row.tied_with_best]
+    if first is None or len(tied) < max(2, len(compared) / 2):
+        return []
+    return [
+        Notice(
+            code="models-tied",
+            message=f"{len(tied)} of {len(compared)} other models are as good as {first.label} as far as "
+            "these rows can tell: the bootstrap interval of the difference contains zero.",
+            action="They are ranked by cv_mean all the same; the fastest of them is as good a choice.",
+            evidence=", ".join(tied),
+        )
+    ]
 
 
 def report_of(task: Any, rows: Sequence[Any], file: Any | None) -> dict[str, bytes]:

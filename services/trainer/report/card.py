@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.trainer.report import certainty
 from services.trainer.report.glossary import METRIC_MEANING
 from shared.contracts import METRICS, UNSET, CandidateStatus, LeaderboardRow, Notice, Plan, TaskType
 
@@ -171,7 +172,11 @@ def _best(context: ReportContext, best: str) -> str:
             for name, greater in METRICS[plan.task_type].items()
         ],
     )
-    parts = ["## The best model", f"{_plain(row.label)}: {_plain(row.algorithm)}.", metrics]
+    sure = certainty.of_score(plan, row, outcome.uncertainty, context.leaderboard)
+    parts = ["## The best model", f"{_plain(row.label)}: {_plain(row.algorithm)}.", metrics, sure]
+    words, inside = certainty.of_predictions(outcome.intervals)
+    if inside:
+        parts += [words, _table(["level", "held out inside", "mean width"], inside)]
     settings = outcome.details.get("settings")
     if isinstance(settings, str) and settings:
         parts.append(f"Settings: {_code(settings)}.")
@@ -188,7 +193,7 @@ def _best(context: ReportContext, best: str) -> str:
         + ", ".join(map(_code, sorted(outcome.packages)))
         + "."
     )
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def _how_scored(context: ReportContext) -> str:

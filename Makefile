@@ -16,6 +16,7 @@ NAME ?=
 ROWS ?=
 ROUNDS ?= 50
 EXAMPLES ?= 10000
+JOBS ?= 2
 SEED ?=
 export PYTHON
 
@@ -39,9 +40,9 @@ token: setup ## Sign a token with the secret of .env (EMAIL=you@example.org, or 
 env: ## Write .env with random secrets, for docker compose
 	@$(or $(PYTHON),python3) -I deploy/env.py
 
-test: ## Run the tests, on real servers (ARGS="-k name" for some)
+test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 fuzz: ## Send what nobody would: broken tables, odd requests (EXAMPLES=10000 of each)
 	@sh deploy/setup.sh dev

@@ -26,6 +26,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("trainyard")
 
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is dear to start are run by one process: those of a file, and all of chaos's."""
+    for item in items:
+        shared = item.path.parent if item.path.parent.name == "chaos" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(shared)))
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Postgres, Valkey and an S3 server, started once a session: their environment variables.

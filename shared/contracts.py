@@ -421,6 +421,9 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
     ],
 }
 
+ENSEMBLES = ("weighted_ensemble", "stacked_ensemble")
+"""Slugs of models that are made of a run's other models, once all of those have ended."""
+
 MODELS: dict[TaskType, dict[str, ModelChoice]] = {
     kind: {
         slug: ModelChoice(model_name=slug, label=label, algorithm=algorithm, task_type=kind, default=True)

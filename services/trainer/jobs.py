@@ -7,6 +7,7 @@ is recorded in one transaction that also removes the job and fails where the lea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -16,10 +17,11 @@ from msgspec import UNSET
 from services.trainer import finish
 from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
-from services.trainer.workbench import Stopped, Workbench
-from shared.contracts import MODELS, Fault, JobKind, Plan, Problem, Profile, Stage, TrainRequest
+from services.trainer.workbench import Asked, Stopped, Workbench
+from shared.contracts import ENSEMBLES, MODELS, Fault, JobKind, Plan, Problem, Profile, Stage, TrainRequest
 from shared.db import bundles, candidates, files, jobs, tasks
 from shared.db.jobs import Job
+from shared.db.pool import Connection
 from shared.errors import CannotTrain, InvalidRequest, LeaseLost, TableUnreadable, TrainyardError
 from shared.worker import Handler
 
@@ -52,9 +54,9 @@ class TrainerJobs:
             JobKind.FINISH: Handler(self.finish, self.task_given_up),
             # light: whoever wants the file is waiting, and it takes seconds
             JobKind.CONVERT: Handler(self.conversions.convert, self.conversions.given_up),
+            JobKind.CONVERT_ONNX: Handler(self.conversions.convert, self.conversions.given_up),
         }
 
-            JobKind.CONVERT_ONNX: Handler(self.conversions.convert, self.conversions.given_up),
     # --- profile --------------------------------------------------------------------------------
 
     async def profile(self, job: Job) -> None:
@@ -105,19 +107,16 @@ class TrainerJobs:
         if file["status"] == "failed":
             raise TableUnreadable(file["error"])
         plan = await self._plan(job, task, file)
-        asked = []
+        asked: list[Asked] = []
         async with self.bench.result(job) as c:
             if await tasks.planned(c, task["id"], plan, plan.warnings):
                 models = [MODELS[plan.task_type][slug] for slug in plan.models]
-                ids = await candidates.insert_all(c, task["id"], job.user_id, models)
-                asked = [
-                    await jobs.insert(c, JobKind.FIT, candidate, job.user_id, queued_at=job.queued_at)
-                    for candidate in ids
-                ]
+                await candidates.insert_all(c, task["id"], job.user_id, models)
+                asked = await self._fits(c, job, await candidates.waiting(c, task["id"]))
             else:
                 await tasks.cancelled_unplanned(c, task["id"], job.user_id)
-        log.info("planned", task_type=plan.task_type, models=len(asked))
-        await self.bench.changed(task["id"], *((JobKind.FIT, job_id) for job_id in asked))
+        log.info("planned", task_type=plan.task_type, models=len(plan.models))
+        await self.bench.changed(task["id"], *asked)
 
     async def _plan(self, job: Job, task: Any, file: Any) -> Plan:
         """In children that a cancel stops, and the end of the time budget. A task that overtakes its
@@ -142,24 +141,27 @@ class TrainerJobs:
 
     async def _resume(self, job: Job, task: Any) -> None:
         """Go on from what is done: everything else is queued again, with attempts that go on counting."""
-        asked, last = [], None
+        asked: list[Asked] = []
         async with self.bench.result(job) as c:
             if await tasks.goes_on(c, task["id"]):
-                asked = [
-                    await jobs.insert(
-                        c,
-                        JobKind.FIT,
-                        row["id"],
-                        job.user_id,
-                        attempt=row["attempt"],
-                        queued_at=job.queued_at,
-                    )
-                    for row in await candidates.requeue(c, task["id"])
-                ]
-                last = await self.bench.finish_if_last(c, task["id"], job.user_id)
+                asked = await self._fits(c, job, await candidates.requeue(c, task["id"]))
+                asked += await self.bench.go_on(c, task["id"], job.user_id)
         log.info("resumed", models=len(asked))
-        fits = ((JobKind.FIT, job_id) for job_id in asked)
-        await self.bench.changed(task["id"], *fits, (JobKind.FINISH, last))
+        await self.bench.changed(task["id"], *asked)
+
+    async def _fits(self, c: Connection, job: Job, rows: Sequence[Any]) -> list[Asked]:
+        """A job for each candidate (`id, attempt, model_name`), with the place of the plan's `job` in the
+        queue. Ensembles wait without one until there is all that they can be made of."""
+        return [
+            (
+                JobKind.FIT,
+                await jobs.insert(
+                    c, JobKind.FIT, row["id"], job.user_id, attempt=row["attempt"], queued_at=job.queued_at
+                ),
+            )
+            for row in rows
+            if row["model_name"] not in ENSEMBLES
+        ]
 
     async def task_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self.bench.result(job) as c:
@@ -215,7 +217,8 @@ class TrainerJobs:
             await tasks.lock(c, job.subject_id)
             if not await jobs.holds(c, job):
                 raise LeaseLost
-            if await candidates.open_count(c, job.subject_id):
+            standing = await candidates.standing(c, job.subject_id)
+            if standing.fits or standing.ensembles:
                 await jobs.done(c, job)
             else:
                 await jobs.wait(c, job, delay_s=0, error="")

@@ -6,6 +6,7 @@ The child writes it, the trainer reads it with msgspec: no pickle crosses from c
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -16,8 +17,14 @@ MODEL_FILE = "model.pkl"
 """The pickle in the scratch folder, written with `joblib.dump`."""
 
 SKOPS_FILE = "model.skops"
-"""The same model in the scratch folder of a conversion."""
 ONNX_FILE = "model.onnx"
+"""The same model in the scratch folder of a conversion."""
+
+PREDICTIONS_FILE = "predictions.npz"
+"""What a fit predicted for rows that it had not seen, beside `MODEL_FILE` (`trainer.predictions`)."""
+
+MAX_PREDICTIONS_BYTES = 128 * 2**20
+"""A larger file is neither written, kept nor read: the model is then no member of an ensemble."""
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0..1) and a short message a user understands."""
@@ -50,13 +57,6 @@ class Converted(Struct):
     requires: list[str]
 
 
-class FitOutcome(Struct, kw_only=True):
-    """Scores of one candidate.
-
-    `cv_mean`/`cv_std`: the headline metric in its natural sign over the validation folds (or
-    backtest windows) on the training part. `metrics`: every metric of the task type on held-out
-    rows. `fit_seconds`: one fit on the whole training part. `packages`: what the pickle imports,
-    as exact requirements ("scikit-learn==1.9.1"). `forecast`: time series only.
 class ConvertedOnnx(Struct):
     """Of `ONNX_FILE`. `requires`: the runtime that its predictions were compared with."""
 
@@ -96,6 +96,16 @@ class Choice(Struct, kw_only=True):
     reason: str | None = None
 
 
+class FitOutcome(Struct, kw_only=True):
+    """Scores of one candidate.
+
+    `cv_mean`/`cv_std`: the headline metric in its natural sign over the validation folds (or
+    backtest windows) on the training part. `metrics`: every metric of the task type on held-out
+    rows. `fit_seconds`: one fit on the whole training part. `packages`: what the pickle imports,
+    as exact requirements ("scikit-learn==1.9.1"). `forecast`: time series only, as is
+    `beats_seasonal_naive`: whether the headline metric of the backtests is ahead of the seasonal naive's on
+    the same steps (None for that itself). `predictions`: what is in the store of `PREDICTIONS_FILE`, said by
+    the trainer.
     """
 
     cv_mean: float | None
@@ -112,3 +122,5 @@ class Choice(Struct, kw_only=True):
     details: dict[str, Any] = {}
     uncertainty: Uncertainty | None = None
     intervals: Intervals | None = None
+    beats_seasonal_naive: bool | None = None
+    predictions: Kept | None = None

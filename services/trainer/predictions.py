@@ -14,11 +14,8 @@ from typing import IO
 import numpy as np
 from msgspec import Struct
 
-PREDICTIONS_FILE = "predictions.npz"
-"""In the scratch folder, beside `outcome.MODEL_FILE`."""
-
-MAX_BYTES = 512 * 2**20
-"""A larger file is neither written nor read: the model is then no member of an ensemble."""
+from services.trainer.outcome import MAX_PREDICTIONS_BYTES as MAX_BYTES
+from services.trainer.outcome import PREDICTIONS_FILE
 
 _DTYPES = {"train": np.int64, "oof": np.float64, "fold": np.int16, "test": np.float64}
 _HEADER_BYTES = 4096

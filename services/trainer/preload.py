@@ -49,6 +49,7 @@ OWN = (
     "services.trainer.table",
     "services.trainer.profile",
     "services.trainer.plan",
+    "services.trainer.ensemble_fit",
     "services.trainer.fit",
     "services.trainer.fit_series",
     "services.trainer.plots",

@@ -60,13 +60,56 @@ def fit(
     threads: int,
     scratch: Path,
     progress: Progress,
+    best_so_far: float | None = None,
 ) -> FitOutcome:
-    """One candidate; its pickle is left as `model.pkl` in the scratch folder."""
+    """One candidate; its pickle is left as `model.pkl` in the scratch folder. `best_so_far`: the best
+    `cv_mean` of the run as yet."""
     if plan.task_type is TaskType.TIME_SERIES:
-        from services.trainer.fit_series import fit as fit_candidate
-    else:
-        from services.trainer.fit import fit as fit_candidate
-    return fit_candidate(Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress)
+        from services.trainer.fit_series import fit as fit_series
+
+        return fit_series(Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress)
+    from services.trainer.fit import fit as fit_candidate
+
+    return fit_candidate(
+        Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress, best_so_far
+    )
+
+
+def choose(
+    *,
+    table: str,
+    plan: Plan,
+    model_name: str,
+    members: list[Member],
+    seconds: float,
+    scratch: Path,
+    progress: Progress,
+) -> Choice:
+    """What an ensemble is to be made of; of the members only their predictions are read."""
+    from services.trainer.ensemble_fit import choose as choose_members
+
+    return choose_members(Path(table), plan, model_name, members, seconds, progress)
+
+
+def combine(
+    *,
+    table: str,
+    plan: Plan,
+    model_name: str,
+    members: list[Member],
+    choice: Choice,
+    seconds: float,
+    threads: int,
+    scratch: Path,
+    progress: Progress,
+) -> FitOutcome:
+    """The ensemble; its pickle is left as `model.pkl` in the scratch folder. The signatures of its members'
+    pickles were found to be a trainer's."""
+    from services.trainer.ensemble_fit import combine as combine_members
+
+    return combine_members(
+        Path(table), plan, model_name, members, choice, scratch, seconds, threads, progress
+    )
 
 
 def convert(*, source: Path, sha256: str, example: Example, scratch: Path, progress: Progress) -> Converted:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 
 from services.trainer.workbench import Workbench
-from shared.contracts import JobKind
 from shared.db import candidates, orphans
 
 FORGET_EVERY_S = 30.0
@@ -27,12 +26,9 @@ class Sweep:
             await bench.changed(task_id)
         async with bench.db.transaction() as c:
             late = await candidates.skip_overdue(c, "the time budget was used up before it began")
-            ended = [
-                (row["task_id"], await bench.finish_if_last(c, row["task_id"], row["user_id"]))
-                for row in late
-            ]
-        for task_id, finish_job in ended:
-            await bench.changed(task_id, (JobKind.FINISH, finish_job))
+            ended = [(row["task_id"], await bench.go_on(c, row["task_id"], row["user_id"])) for row in late]
+        for task_id, asked in ended:
+            await bench.changed(task_id, *asked)
         await self._forget_now_and_then()
 
     async def _forget_now_and_then(self) -> None:

@@ -25,9 +25,10 @@ class Rows(Struct):
     labels: np.ndarray | None
 
 
-def read(table_path: Path, plan: Plan) -> tuple[Rows, list[Notice]]:
-    """The table's rows as the plan split them; raises CannotTrain where they are not the plan's."""
-    whole = table.load(table_path)
+def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tuple[Rows, list[Notice]]:
+    """The table's rows as the plan split them, with only `columns` where given (the plan's target and group
+    among them); raises CannotTrain where they are not the plan's."""
+    whole = table.load(table_path, columns)
     if plan.target not in whole.columns:
         raise CannotTrain(f"the table has no column {plan.target!r}")
     frame = split.with_target(whole, plan.target)

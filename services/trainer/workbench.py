@@ -31,8 +31,19 @@ T = TypeVar("T")
 
 UNBUDGETED = {"decode": "reading the table", "profile": "profiling the table", "plan": "planning the run"}
 """Steps that have `PROFILE_S` each, and what a user calls them."""
+LEAST_MEMBERS = 2
+"""Models that an ensemble is made of at least."""
 TICK_S = 0.5
 """How often running work's progress is written, and whether it is to stop is looked up."""
+
+
+Asked = tuple[JobKind, uuid.UUID]
+"""A job that was asked for: its kind and its id."""
+
+
+def too_few_members(done: int) -> str:
+    """Why an ensemble is skipped, in words for its user."""
+    return f"an ensemble is made of {LEAST_MEMBERS} other models or more, and {done or 'none'} could be used"
 
 
 class Stopped(TrainyardError):
@@ -194,15 +205,35 @@ class Workbench:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
 
-    async def finish_if_last(self, c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> uuid.UUID | None:
-        """Ask for `finish` in the transaction that ended the last candidate. The update before this
-        holds the task's row (its version grew), so of two that end at once the second sees both."""
-        if await candidates.open_count(c, task_id):
-            return None
+    async def go_on(self, c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Asked]:
+        """Ask for what can be done now, in the transaction that ended a candidate: the ensembles once there
+        is all they can be made of, `finish` after the last. The update before this holds the task's row (its
+        version grew), so of two that end at once the second sees both. Asking twice is asking once."""
+        standing = await candidates.standing(c, task_id)
+        if standing.fits:
+            return []
+        if standing.ensembles:
+            if standing.done >= LEAST_MEMBERS:
+                return await self._ensembles(c, task_id, user_id)
+            # nothing else can be queued by now
+            await candidates.skip_queued(c, task_id, too_few_members(standing.done))
+            if (await candidates.standing(c, task_id)).ensembles:
+                return []
         await tasks.say(c, task_id, Stage.FINISHING, "Writing the report")
-        return await jobs.insert(c, JobKind.FINISH, task_id, user_id)
+        return [(JobKind.FINISH, await jobs.insert(c, JobKind.FINISH, task_id, user_id))]
 
-    async def changed(self, task_id: uuid.UUID, *asked: tuple[JobKind, uuid.UUID | None]) -> None:
+    async def _ensembles(self, c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Asked]:
+        await tasks.say(c, task_id, Stage.ENSEMBLING, "Combining the models")
+        asked = []
+        for row in await candidates.waiting(c, task_id):
+            # their place in the user's queue is the task's, as that of its other fits
+            job_id = await jobs.insert(
+                c, JobKind.FIT, row["id"], user_id, attempt=row["attempt"], queued_at=row["created_at"]
+            )
+            asked.append((JobKind.FIT, job_id))
+        return asked
+
+    async def changed(self, task_id: uuid.UUID, *asked: Asked) -> None:
         """After a commit: say that the task changed, and wake workers for the jobs it asked for."""
         await announce(self.redis, task_id)
-        await hint(self.redis, [(kind, job_id) for kind, job_id in asked if job_id is not None])
+        await hint(self.redis, asked)

@@ -6,9 +6,21 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.contracts import CandidateStatus, LeaderboardRow, ModelChoice, uuid7
+import msgspec
+
+from shared.contracts import ENSEMBLES, CandidateStatus, LeaderboardRow, ModelChoice, uuid7
 from shared.db.pool import Connection
 from shared.signing import Artifact, Signature
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a task is: how many of its candidates have not ended, ensembles apart (a running caller's own
+    included), how many of what ensembles are made of are done, and the `cv_mean` of all that is done."""
+
+    fits: int
+    ensembles: int
+    done: int
+    scores: list[float]
 
 
 def leaderboard_row(row: Mapping[str, Any]) -> LeaderboardRow:
@@ -93,13 +105,35 @@ async def get(c: Connection, candidate_id: uuid.UUID, user_id: uuid.UUID) -> Any
     )
 
 
-async def open_count(c: Connection, task_id: uuid.UUID) -> int:
-    """Candidates of a task that have not ended, the caller's own included."""
-    count: int = await c.fetchval(
-        "SELECT count(*) FROM trainyard.candidates WHERE task_id = $1 AND status IN ('queued', 'running')",
+async def standing(c: Connection, task_id: uuid.UUID) -> Standing:
+    row = await c.fetchrow(
+        """
+        SELECT count(*) FILTER (WHERE open AND NOT ensemble) AS fits,
+            count(*) FILTER (WHERE open AND ensemble) AS ensembles,
+            count(*) FILTER (WHERE status = 'done' AND NOT ensemble) AS done,
+            coalesce(array_agg(cv_mean) FILTER (WHERE status = 'done' AND cv_mean IS NOT NULL), '{}') AS scores
+        FROM (
+            SELECT status, cv_mean, status IN ('queued', 'running') AS open, model_name = ANY($2) AS ensemble
+            FROM trainyard.candidates WHERE task_id = $1
+        ) c
+        """,
+        task_id,
+        ENSEMBLES,
+    )
+    return Standing(**row)
+
+
+async def waiting(c: Connection, task_id: uuid.UUID) -> list[Any]:
+    """Those that have not begun: `id, attempt, model_name` and the task's `created_at`, in the order of the
+    plan."""
+    return await c.fetch(
+        """
+        SELECT c.id, c.attempt, c.model_name, t.created_at
+        FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
+        WHERE c.task_id = $1 AND c.status = 'queued' ORDER BY c.position
+        """,
         task_id,
     )
-    return count
 
 
 async def progress(c: Connection, candidate_id: uuid.UUID, attempt: int, share: float) -> None:
@@ -221,12 +255,14 @@ async def skip_overdue(c: Connection, reason: str) -> list[Any]:
 
 
 async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:
-    """failed or skipped → queued, for a task that is resumed: `id, attempt`, in the order of the plan."""
+    """failed or skipped → queued, for a task that is resumed: `id, attempt, model_name`, in the order of the
+    plan."""
     rows = await c.fetch(
         """
         UPDATE trainyard.candidates SET status = 'queued', progress = 0, reason = NULL, started_at = NULL,
             finished_at = NULL
-        WHERE task_id = $1 AND status IN ('failed', 'skipped') RETURNING id, attempt, position
+        WHERE task_id = $1 AND status IN ('failed', 'skipped')
+        RETURNING id, attempt, model_name, position
         """,
         task_id,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import JobKind, uuid7
+from shared.contracts import ENSEMBLES, JobKind, uuid7
 from shared.db.pool import Connection
 
 MAX_TRIES = 3
@@ -107,6 +107,10 @@ async def restore_missing(c: Connection) -> list[Any]:
             SELECT 'fit', c.id, c.user_id, c.attempt
             FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
             WHERE c.status IN ('queued', 'running') AND t.status = 'running' AND t.deleted_at IS NULL
+              -- an ensemble waits for the others without a job
+              AND (c.model_name <> ALL ($1) OR NOT EXISTS (SELECT FROM trainyard.candidates other
+                  WHERE other.task_id = c.task_id AND other.status IN ('queued', 'running')
+                    AND other.model_name <> ALL ($1)))
             UNION ALL
             SELECT 'finish', t.id, t.user_id, 0 FROM trainyard.tasks t
             WHERE t.status = 'running' AND t.stage <> 'profiling' AND t.plan IS NOT NULL
@@ -133,7 +137,8 @@ async def restore_missing(c: Connection) -> list[Any]:
             SELECT FROM trainyard.erasures e WHERE e.user_id = w.user_id))
         ON CONFLICT (kind, subject_id) DO NOTHING
         RETURNING kind, subject_id
-        """
+        """,
+        ENSEMBLES,
     )
 
 

@@ -53,6 +53,27 @@ def evaluate(
     return {name: found[name] for name in METRICS[TaskType.TIME_SERIES]}
 
 
+def of_each(
+    metric: str, forecasts: pd.DataFrame, train: pd.DataFrame, columns: Columns, season_length: int
+) -> pd.Series:
+    """mase, rmsse or smape of each series, by its name; NaN of one that does not define it. Parameters as
+    those of `evaluate`, whose means these are. Raises KeyError for a metric that is no mean over series."""
+    names = {columns.id: "unique_id", columns.time: "ds", columns.target: "y"}
+    scored = forecasts[[*names, MEAN]].rename(columns=names).dropna(subset=["y"])
+    known = train[list(names)].rename(columns=names)
+    every = pd.Series(np.nan, index=scored["unique_id"].unique())
+    if metric == "smape":
+        found = 200 * losses.smape(scored, [MEAN]).set_index("unique_id")[MEAN]
+    else:
+        loss = {"mase": losses.mase, "rmsse": losses.rmsse}[metric]
+        scored = scored[scored["unique_id"].isin(_scalable(known, season_length))]
+        if scored.empty:
+            return every
+        known = known[known["unique_id"].isin(scored["unique_id"].unique())]
+        found = loss(scored, [MEAN], season_length, known).set_index("unique_id")[MEAN]
+    return found.reindex(every.index).replace([np.inf, -np.inf], np.nan)
+
+
 def _scalable(train: pd.DataFrame, season_length: int) -> list[object]:
     """The series whose seasonal naive makes errors in the training part."""
     series = train.groupby("unique_id", sort=False)["y"]

@@ -87,33 +87,43 @@ def measured(
 
 
 def of_units(
-    metric: str, cv_mean: float | None, values: np.ndarray, positions: np.ndarray, *, seed: int
+    metric: str,
+    cv_mean: float | None,
+    held_out_score: float | None,
+    validated: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    seed: int,
 ) -> Uncertainty | None:
-    """The interval of a mean over units that are drawn whole, such as a series in a backtest.
+    """The intervals of a score that is a mean over units, which are drawn whole: series with their steps.
 
-    `values`: (n,), the metric of each unit; `positions`: (n,), which unit it is. Those that are undefined
-    count in none.
+    `validated`, `held_out`: (n,) each, the metric of every unit, NaN where it is undefined: such units count
+    in none. None where fewer than LEAST_ROWS are left.
     """
-    order = np.argsort(positions, kind="stable")
-    values, positions = np.asarray(values, dtype=float)[order], np.asarray(positions)[order]
-    known = np.isfinite(values)
-    values, positions = values[known], positions[known]
-    if len(values) < LEAST_ROWS:
-        return None
-    drawn = _draw(len(values), lambda rows: values[rows].mean(axis=-1), RESAMPLES, seed)
-    low, high = _interval(metric, cv_mean, drawn - values.mean())
+    known = np.isfinite(validated)
+    deviations = _unit_deviations(validated[known], seed)
+    low, high = _interval(metric, cv_mean, deviations)
+    held_low, held_high = _interval(
+        metric, held_out_score, _unit_deviations(held_out[np.isfinite(held_out)], seed)
+    )
     if low is None:
         return None
     return Uncertainty(
         level=LEVEL,
-        rows=len(values),
+        rows=int(known.sum()),
         low=low,
         high=high,
-        held_out_low=None,
-        held_out_high=None,
-        digest=_digest(positions, seed),
-        deviations=[_short(value) for value in (drawn - values.mean()).tolist()],
+        held_out_low=held_low,
+        held_out_high=held_high,
+        digest=_digest(np.flatnonzero(known), seed),
+        deviations=[_short(value) for value in deviations.tolist()],
     )
+
+
+def _unit_deviations(values: np.ndarray, seed: int) -> np.ndarray:
+    if len(values) < LEAST_ROWS:
+        return np.zeros(0)
+    return _draw(len(values), lambda drawn: values[drawn].mean(axis=-1), RESAMPLES, seed) - values.mean()
 
 
 def _deviations(metric: str, answers: Answers, seed: int, seconds: float) -> np.ndarray:
@@ -129,7 +139,8 @@ def _deviations(metric: str, answers: Answers, seed: int, seconds: float) -> np.
     started = time.perf_counter()
     whole = statistic(np.arange(len(answers.truth))[None, :])
     one = time.perf_counter() - started
-    count = int(min(RESAMPLES, seconds / max(one, 1e-9)))
+    # at once it takes milliseconds, and always the same resamples
+    count = RESAMPLES if at_once else int(min(RESAMPLES, seconds / max(one, 1e-9)))
     if not np.isfinite(whole[0]) or count < FEWEST_RESAMPLES:
         return np.zeros(0)
     if answers.groups is None:

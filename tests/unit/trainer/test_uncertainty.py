@@ -201,8 +201,14 @@ def test_rows_of_a_group_are_drawn_together() -> None:
 
 def test_units_are_drawn_whole() -> None:
     values = np.r_[np.random.default_rng(0).normal(1, 0.2, 50), math.nan]
-    found = uncertainty.of_units("mase", 1.0, values, np.arange(51), seed=0)
+    found = uncertainty.of_units("mase", 1.0, 1.1, values, values[:20], seed=0)
     assert found is not None
     assert found.rows == 50
     assert found.high - found.low == pytest.approx(2 * 1.96 * values[:50].std() / math.sqrt(50), rel=0.15)
-    assert uncertainty.of_units("mase", 1.0, values[:5], np.arange(5), seed=0) is None
+    assert found.held_out_low < 1.1 < found.held_out_high
+    # of too few units nothing is told
+    assert uncertainty.of_units("mase", 1.0, 1.1, values[:5], values, seed=0) is None
+    alone = uncertainty.of_units("mase", 1.0, 1.1, values, values[:5], seed=0)
+    assert alone is not None
+    assert alone.held_out_low is None
+    assert alone.deviations == found.deviations

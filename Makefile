@@ -53,9 +53,12 @@ chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and wri
 	@sh deploy/setup.sh dev
 	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_REPORT=1 $(VENV)/python -m pytest -s tests/chaos $(ARGS)
 
-bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status for one, ROWS=1000000)
+# Handed on only where they are said: PEERS= is not the same as no PEERS (tests/bench/bench_models.py).
+BENCH := BUDGET TABLES PEERS SEEDS AGAIN ONLY_REPORT RESULTS REPORT
+bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status for one, ROWS=1000000; NAME=models BUDGET=60)
 	@sh deploy/setup.sh dev
-	@BENCH_ROWS=$(ROWS) $(VENV)/python -m tests.bench $(NAME)
+	@exec env BENCH_ROWS=$(ROWS) $(foreach v,$(BENCH),$(if $(filter command line,$(origin $v)),BENCH_$v="$($v)")) \
+	    $(VENV)/python -m tests.bench $(NAME)
 
 lint: ## Style, types, who imports whom, and whether the locks are up to date
 	@sh deploy/setup.sh dev

@@ -2,12 +2,13 @@
 
 A benchmark is a module `bench_<name>.py` here. It has `TITLE`, the heading of its section, and `measure()`,
 which gives a list of `report.Figure` (ratios) or of Markdown lines. One that takes hours says `LONG = True`
-and runs only where it is named.
+and runs only where it is named. BENCH_REPORT names another file to write into.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ def main(names: Sequence[str]) -> int:
     if unknown := sorted(set(names) - set(known)):
         print(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
+    path = Path(os.environ.get("BENCH_REPORT") or report.REPORT)
     for name in names or known:
         bench = importlib.import_module(f"tests.bench.bench_{name}")
         if not names and getattr(bench, "LONG", False):
@@ -31,8 +33,8 @@ def main(names: Sequence[str]) -> int:
         if found and isinstance(found[0], report.Figure):
             found = report.ratios(found)
         print("\n".join(found), flush=True)
-        report.section(name, bench.TITLE, [f"{report.today()}, {on}.", "", *found])
-        print(f"Written to docs/{report.REPORT.name}", flush=True)
+        report.section(name, bench.TITLE, [f"{report.today()}, {on}.", "", *found], path=path)
+        print(f"Written to {path}", flush=True)
     return 0
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, SplineTransformer, StandardScaler
 
 WELL_READ = 0.95
@@ -105,8 +106,8 @@ def with_clock(values: pd.Series, arguments: dict[str, Any]) -> bool:
     return bool((times != times.dt.normalize()).any())
 
 
-def date_pipeline(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> Pipeline:
-    """One column of dates (a Series) → floats (n, features), missing where the date is.
+def date_steps(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> list[BaseEstimator]:
+    """A pipeline's steps: one column of dates (a Series) → floats (n, features), missing where the date is.
 
     For trees: year, month, day, weekday, day of the year, hour, trend. `scaled`: what recurs as periodic
     splines (the end of a year is next to its beginning, and a weekday is no quantity), and the day of the
@@ -121,7 +122,7 @@ def date_pipeline(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> Pi
         FunctionTransformer(np.dot, kw_args={"b": _mixture(wanted)}),
     ]
     if not scaled:
-        return make_pipeline(*read)
+        return read
     splines = SplineTransformer(
         n_knots=KNOTS,
         degree=1,
@@ -133,12 +134,8 @@ def date_pipeline(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> Pi
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
     )
     recurs, rest = slice(len(recurring)), slice(len(recurring), None)
-    return make_pipeline(
-        *read,
-        ColumnTransformer(
-            [("recurs", make_pipeline(splines, MinMaxScaler((0, HEIGHT))), recurs), ("level", level, rest)]
-        ),
-    )
+    apart = [("recurs", make_pipeline(splines, MinMaxScaler((0, HEIGHT))), recurs), ("level", level, rest)]
+    return [*read, ColumnTransformer(apart)]
 
 
 def _mixture(wanted: list[str]) -> np.ndarray:

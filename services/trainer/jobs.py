@@ -130,7 +130,12 @@ class TrainerJobs:
                 else:
                     profile = await self._profile(file, stop)
                 async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
-                    payload = {"table": str(table), "request": request, "profile": profile}
+                    payload = {
+                        "table": str(table),
+                        "request": request,
+                        "profile": profile,
+                        "memory_bytes": self.bench.memory,
+                    }
                     answer = await self.bench.step("plan", payload, scratch, reads=[table], cancelled=stop)
                     return msgspec.json.decode(answer, type=Plan)
         except TimeoutError:

@@ -6,10 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
-from services.trainer import leakage, series, split, table
+from services.trainer import leakage, series, split, table, table_room
 from shared.check_request import LEAST_HELD_OUT, USELESS, check_request, task_type_of
 from shared.contracts import HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
@@ -33,8 +34,9 @@ MOST_OF_A_KIND = 20
 DOMINANT = 0.9
 
 
-def plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
-    """Decide all that the fits of a task share. `path`: the decoded table; `profile`: of that table.
+def plan(path: Path, request: TrainRequest, profile: Profile, memory_bytes: int | None = None) -> Plan:
+    """Decide all that the fits of a task share. `path`: the decoded table; `profile`: of that table;
+    `memory_bytes`: the guard of one fit, under which a table that is too large is sampled.
 
     Raises InvalidRequest with every fault that the request and the profile show, CannotTrain for what only
     the rows show. Lines in messages are those of a CSV file with one line a row: the header is line 1.
@@ -46,14 +48,21 @@ def plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
     assert task_type is not None  # a target of no type is one of the faults
     if task_type is TaskType.TIME_SERIES:
         return _series_plan(path, request, profile)
-    return _table_plan(path, request, profile, task_type)
+    return _table_plan(path, request, profile, task_type, memory_bytes)
 
 
-def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: TaskType) -> Plan:
+def _table_plan(
+    path: Path, request: TrainRequest, profile: Profile, task_type: TaskType, memory_bytes: int | None
+) -> Plan:
     wanted = [name for name in (request.target, request.group_column) if name is not None]
     whole = table.load(path, wanted)
     y, rows = _target(whole, request.target, task_type)
     warnings = _missing_target(request.target, len(whole), len(rows))
+    part = _share(path, request, profile, task_type, memory_bytes)
+    if part is not None and part.rows is not None:
+        whole[request.target] = table_room.undrawn_masked(whole[request.target], path, part)
+        y, rows = _target(whole, request.target, task_type)
+        warnings.append(part.notice(len(rows)))
     groups = None
     if request.group_column is not None:
         groups = rows[request.group_column].to_numpy()
@@ -67,6 +76,8 @@ def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: 
         path, request, profile, _roles(request, profile), whole[request.target], y, train, test, task_type
     )
     details: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
+    if part is not None:
+        details[table_room.DETAIL] = msgspec.to_builtins(part)
     return Plan(
         task_type=task_type,
         target=request.target,
@@ -90,6 +101,20 @@ def _table_plan(path: Path, request: TrainRequest, profile: Profile, task_type: 
         ],
         details=details,
     )
+
+
+def _share(
+    path: Path, request: TrainRequest, profile: Profile, task_type: TaskType, memory_bytes: int | None
+) -> table_room.Share | None:
+    """What of the table the fits load; None where that is all of it, as it is."""
+    if memory_bytes is None:
+        return None
+    columns = [*_roles(request, profile), request.target, *filter(None, [request.group_column])]
+    classes = task_type is TaskType.CLASSIFICATION
+    part = table_room.share(
+        path, columns, request.target, classes=classes, memory_bytes=memory_bytes, seed=request.seed
+    )
+    return part if part.narrow else None
 
 
 def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:

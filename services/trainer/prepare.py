@@ -28,7 +28,7 @@ from sklearn.preprocessing import (
 )
 
 from services.trainer.column_roles import NO, YES
-from services.trainer.date_features import date_pipeline, number_reading, reading, with_clock
+from services.trainer.date_features import date_steps, number_reading, reading, with_clock
 from services.trainer.number_text import CLEANING, Style, style
 from shared.errors import CannotTrain
 
@@ -43,6 +43,9 @@ TFIDF_ROWS = 50_000
 
 TEXT_COMPONENTS = 30
 """Of each text; on few rows fewer (one a 25 rows), or text that says nothing drowns what does."""
+
+FLOAT32_ROWS = 100_000
+"""Above it trees get their matrix in float32, in which most of them compare: it is most of a fit's memory."""
 
 MOST_CODES = 31
 """Whole numbers of no more distinct values may be codes (a month, a day, a class of ticket): to models that
@@ -154,6 +157,8 @@ def preprocessor(
     limit = ONE_HOT_LIMIT[encoding]
     few, many = _spellings(columns, at_most=limit), _spellings(columns, over=limit)
     scaled = encoding in (Encoding.SCALED, Encoding.LINEAR)
+    small = encoding is Encoding.SPLITS and rows > FLOAT32_ROWS
+    narrowed = [FunctionTransformer(np.asarray, kw_args={"dtype": "float32"})] if small else []
     parts: list[tuple[str, BaseEstimator, Any]] = []
     for spelling, names in few.items():
         codes = _codes() if encoding is Encoding.NATIVE else _one_hot(limit)
@@ -163,20 +168,19 @@ def preprocessor(
             target_type="continuous" if regression else "auto",
             cv=KFold(5, shuffle=True, random_state=seed),
         )
-        tail = [StandardScaler()] if scaled else []
+        tail = [StandardScaler()] if scaled else narrowed
         made = make_pipeline(*_as_categories(spelling), by_target, *tail)
         parts.append((f"many_{spelling}", made, names))
     if encoding is Encoding.LINEAR and columns.codes:
-        made = make_pipeline(*_as_numbers("point", len(columns.codes)), _one_hot(MOST_CODES))
+        made = make_pipeline(*_as_categories("categories"), _one_hot(MOST_CODES))
         parts.append(("codes", made, columns.codes))
     for written in sorted(set(columns.numbers.values())):
         names = [name for name, way in columns.numbers.items() if way == written]
-        parts.append(
-            (f"numbers_{written}", make_pipeline(*_as_numbers(written, len(names)), *_filled(scaled)), names)
-        )
+        made = make_pipeline(*_as_numbers(written, len(names)), *_filled(scaled), *narrowed)
+        parts.append((f"numbers_{written}", made, names))
     # dates and text are read one column at a time, as a Series: a bare name selects one
     for name, arguments in columns.dates.items():
-        made = date_pipeline(arguments, clock=name in columns.clocks, scaled=scaled)
+        made = make_pipeline(*date_steps(arguments, clock=name in columns.clocks, scaled=scaled), *narrowed)
         parts.append((f"date {name}".replace("__", "_"), made, name))
     for name in columns.texts:
         parts.append((f"text {name}".replace("__", "_"), _text(rows, seed), name))

@@ -35,7 +35,10 @@ STRATIFIED_GROUPS_MAX = 2_000
 
 def with_target(frame: pd.DataFrame, target: str) -> pd.DataFrame:
     """The rows whose target is there, numbered anew from 0: what every position here counts."""
-    return frame[frame[target].notna()].reset_index(drop=True)
+    present = frame[target].notna()
+    if present.all() and isinstance(frame.index, pd.RangeIndex) and frame.index.start == 0:
+        return frame  # the same rows: a large table is not copied for nothing
+    return frame[present].reset_index(drop=True)
 
 
 def target_values(frame: pd.DataFrame, target: str, task_type: TaskType) -> np.ndarray:

@@ -45,10 +45,19 @@ def profile(*, table: str, scratch: Path, progress: Progress) -> Profile:
     return make_profile(Path(table), progress)
 
 
-def plan(*, table: str, request: TrainRequest, profile: Profile, scratch: Path, progress: Progress) -> Plan:
+def plan(
+    *,
+    table: str,
+    request: TrainRequest,
+    profile: Profile,
+    scratch: Path,
+    progress: Progress,
+    memory_bytes: int | None = None,
+) -> Plan:
+    """`memory_bytes`: the guard of one fit; a table that needs more is sampled."""
     from services.trainer.plan import plan as make_plan
 
-    return make_plan(Path(table), request, profile)
+    return make_plan(Path(table), request, profile, memory_bytes)
 
 
 def fit(

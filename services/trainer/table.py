@@ -82,6 +82,11 @@ def load(out: Path, columns: list[str] | None = None) -> pd.DataFrame:
             chosen = [i for i, name in enumerate(reader.schema.names) if name in set(columns)]
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=chosen))
         frame = reader.read_all().to_pandas()
+    return missing_as_nan(frame)
+
+
+def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same frame, NaN where Arrow left None: as `read_csv` has it."""
     for name in frame.select_dtypes(object).columns:
         frame[name] = _missing_as_nan(frame[name])
     return frame

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer import split, table
+from services.trainer import split, table_room
 from shared.contracts import Notice, Plan, TaskType
 from shared.errors import CannotTrain
 
@@ -28,7 +28,10 @@ class Rows(Struct):
 def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tuple[Rows, list[Notice]]:
     """The table's rows as the plan split them, with only `columns` where given (the plan's target and group
     among them); raises CannotTrain where they are not the plan's."""
-    whole = table.load(table_path, columns)
+    part = table_room.planned(plan.details)
+    if part is not None and part.narrow and columns is None:
+        columns = [*plan.roles, plan.target, *filter(None, [plan.group_column])]
+    whole = table_room.load(table_path, columns, part)
     if plan.target not in whole.columns:
         raise CannotTrain(f"the table has no column {plan.target!r}")
     frame = split.with_target(whole, plan.target)
@@ -43,7 +46,8 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
     notices: list[Notice] = []
     labels = None
     if plan.task_type is TaskType.CLASSIFICATION:
-        y = _as_labels(y, whole_numbers=len(frame) < len(whole), notices=notices)
+        rows_dropped = len(frame) < len(whole) or (part is not None and part.rows is not None)
+        y = _as_labels(y, whole_numbers=rows_dropped, notices=notices)
         labels = np.unique(y)
         if len(np.unique(y[train])) < 2:
             raise CannotTrain("the target has a single class in the training rows")

@@ -414,19 +414,35 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
     ],
     TaskType.TIME_SERIES: [
         ("seasonal_naive", "Seasonal Naive", "Seasonal Naive"),
+        ("seasonal_window_average", "Seasonal Window Average", "Seasonal Window Average"),
         ("dynamic_optimized_theta", "Dynamic Optimized Theta", "Dynamic Optimized Theta"),
         ("auto_ets", "AutoETS", "Automatic Exponential Smoothing (ETS)"),
         ("auto_ces", "AutoCES", "Automatic Complex Exponential Smoothing"),
         ("lightgbm", "LightGBM (lags)", "LightGBM Regressor on lags"),
+        ("ridge", "Ridge (lags)", "Ridge Regression on lags"),
+        ("auto_arima", "AutoARIMA", "Automatic ARIMA"),
+        ("auto_theta", "AutoTheta", "Automatic Theta"),
+        ("mstl", "MSTL", "Multiple Seasonal-Trend Decomposition by Loess (MSTL)"),
+        ("croston", "Croston (SBA)", "Croston's Method, Syntetos-Boylan Approximation"),
+        ("tsb", "TSB", "Teunter-Syntetos-Babai Method"),
     ],
 }
 
 ENSEMBLES = ("weighted_ensemble", "stacked_ensemble")
 """Slugs of models that are made of a run's other models, once all of those have ended."""
 
+_ON_REQUEST = {"seasonal_window_average", "auto_arima", "auto_theta", "mstl", "croston", "tsb"}
+"""Only where they are named, or where the series call for them: dear, or good for some kinds alone."""
+
 MODELS: dict[TaskType, dict[str, ModelChoice]] = {
     kind: {
-        slug: ModelChoice(model_name=slug, label=label, algorithm=algorithm, task_type=kind, default=True)
+        slug: ModelChoice(
+            model_name=slug,
+            label=label,
+            algorithm=algorithm,
+            task_type=kind,
+            default=slug not in _ON_REQUEST,
+        )
         for slug, label, algorithm in rows
     }
     for kind, rows in _MODELS.items()

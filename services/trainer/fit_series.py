@@ -10,25 +10,41 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, structs
 from threadpoolctl import threadpool_limits
 
-from services.trainer import evaluate_series, loading, plots, series, table
+from services.trainer import (
+    backtests,
+    loading,
+    plots,
+    predictions,
+    series,
+    series_intervals,
+    series_notices,
+    series_pace,
+    series_uncertainty,
+    table,
+)
+from services.trainer.backtests import Window
 from services.trainer.budget import Clock
-from services.trainer.candidates import time_series
+from services.trainer.candidates import lag_models, series_models, time_series
 from services.trainer.candidates.time_series import Forecaster
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
+from services.trainer.series_intervals import Intervals
+from services.trainer.series_rows import Columns
 from services.trainer.series_times import as_text
-from shared.contracts import ForecastPoint, Notice, Plan, PlotData
-from shared.errors import CannotTrain, InvalidRequest
+from shared.contracts import ForecastPoint, Plan, PlotData
+from shared.errors import CannotTrain
 
 COMPRESSION = ("zlib", 1)
 EXAMPLE_ROWS = 1_000
 """An example forecasts no more rows than this, with a shorter horizon where there are many series."""
 
-PROBED_SERIES = 5
-"""Fitted first where there are many, to tell how long all of them will take."""
-PROBE_ABOVE_SERIES = 20
+SLACK = 1.3
+"""A fit on more steps, while others share the machine, may take so much longer than the last one."""
+_TRIED_SERIES = 200
+_TRIED_ROWS = 300_000
+"""The transforms of a lag model are compared on so many series, in tables of no more rows."""
 
 _PACKAGES = {
     "statsforecast": ["statsforecast", "utilsforecast", "coreforecast", "statsmodels", "scipy"],
@@ -38,39 +54,76 @@ _ALWAYS = ["pandas", "numpy", "joblib"]
 
 
 class Candidate(Struct):
-    """One model on one table: what every one of its fits shares. `long` may have gaps."""
+    """One model on one table: what every one of its fits shares. `long` may have gaps; `future`: see
+    `series.Prepared`. `choices`: what was found out about effort, history and transform."""
 
     plan: Plan
     model_name: str
     long: pd.DataFrame
-    columns: series.Columns
+    future: pd.DataFrame | None
+    columns: Columns
     horizon: int
     season_length: int
     threads: int
+    clock: Clock
+    choices: dict[str, Any] = {}
 
-    def fitted(self, part: pd.DataFrame, *, intervals: bool) -> Forecaster:
-        whole = series.filled(part, self.columns)
+    def situation(self, whole: pd.DataFrame) -> time_series.Situation:
+        """Of a part without gaps."""
         lengths = whole.groupby(self.columns.id, sort=False).size()
+        seasons = [int(length) for length in self.plan.details.get("seasons", [])]
+        extra = (*self.columns.known, *self.columns.static)
         given = time_series.Situation(
+            model_name=self.model_name,
             columns=self.columns,
             frequency=str(self.plan.frequency),
             season_length=self.season_length,
+            seasons=tuple(seasons or [self.season_length]),
             horizon=self.horizon,
             series=len(lengths),
             shortest=int(lengths.min()),
+            usual=int(lengths.median()),
             rows=len(whole),
             seed=self.plan.seed,
             threads=self.threads,
-            intervals=intervals,
+            texts=tuple(name for name in extra if self.plan.roles[name] == "categorical"),
+            # less is fitted in no time, and a model that cannot be ranked is worth nothing
+            left=self.clock.left if len(whole) > series_pace.PROBE_ABOVE_ROWS else None,
         )
+        return structs.replace(given, **self.choices)
+
+    def fitted(self, part: pd.DataFrame) -> Forecaster:
+        whole = series.filled(part, self.columns)
+        given = self.situation(whole)
         return time_series.fit(time_series.build(self.model_name, given), whole, given)
 
-    def against(self, forecasts: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
-        """`forecasts` with what really came in `part` beside them, step by step."""
-        return part.merge(forecasts, on=[self.columns.id, self.columns.time], how="inner", validate="1:1")
+    def forecast(self, forecaster: Forecaster, window: Window, *, anew: bool) -> pd.DataFrame:
+        """What `forecaster` says of a window beside what came; `anew`: fitted on all before it, not on an
+        earlier part."""
+        if anew:
+            said = time_series.forecast(forecaster, self.horizon, self.columns, window.steps, intervals=True)
+        else:
+            whole = series.filled(window.before, self.columns)
+            said = time_series.onward(forecaster, whole, window.steps, self.situation(whole))
+        return backtests.against(said, window.steps, self.columns)
 
-    def metrics(self, scored: pd.DataFrame, before: pd.DataFrame) -> dict[str, float | None]:
-        return evaluate_series.evaluate(scored, before, self.columns, self.season_length)
+    def metrics(self, compared: pd.DataFrame, before: pd.DataFrame) -> dict[str, float | None]:
+        return backtests.scores(compared, before, self.columns, self.season_length)
+
+    def scales(self, part: pd.DataFrame) -> dict[object, float]:
+        return series_intervals.scales(part, self.columns, self.season_length)
+
+
+class Tested(Struct):
+    """What the backtests gave: the windows, forecasts beside what came, metrics, and the seasonal
+    naive's metrics of the same steps. `kept`: at how many cut-offs parameters of an earlier one were used.
+    """
+
+    windows: list[Window]
+    compared: list[pd.DataFrame]
+    scores: list[dict[str, float | None]]
+    naive: list[dict[str, float | None]]
+    kept: int
 
 
 def fit(
@@ -82,93 +135,124 @@ def fit(
     threads: int,
     progress: Progress,
 ) -> FitOutcome:
-    """Fit one forecaster; the pickle is left in `scratch / MODEL_FILE`.
+    """Fit one forecaster; the pickle is left in `scratch / MODEL_FILE`, its backtests beside it.
 
-    Backtests, then the refit, are left out where they would not fit in `soft_deadline_s` seconds from now,
-    and the warnings say so. Raises CannotTrain where the model fails, InvalidRequest where the table is not
-    what the plan was made for.
+    Every model of a plan is backtested on the same steps. Where estimating it anew at each cut-off, or
+    fitting it again on the whole series, would not be done in `soft_deadline_s` seconds from now, that is
+    left out, and the warnings say so. Raises CannotTrain where the model fails, InvalidRequest where the
+    table is not what the plan was made for.
     """
     clock = Clock(soft_deadline_s)
     progress(0.0, "Reading the series")
-    candidate = _candidate(table_path, plan, model_name, threads)
+    candidate = _candidate(table_path, plan, model_name, threads, clock)
     with threadpool_limits(threads):
-        return _run(candidate, clock, scratch, progress)
+        return _run(candidate, scratch, progress)
 
 
-def _candidate(table_path: Path, plan: Plan, model_name: str, threads: int) -> Candidate:
-    if plan.time_column is None or plan.horizon is None:
-        raise InvalidRequest([("/time_column", "a time series needs a time column")])
-    wanted = [plan.target, plan.time_column, *([plan.series_column] if plan.series_column else [])]
+def _candidate(table_path: Path, plan: Plan, model_name: str, threads: int, clock: Clock) -> Candidate:
+    columns = series.columns_of(plan)
+    wanted = [plan.target, columns.time, *columns.known, *columns.static]
+    wanted += [plan.series_column] if plan.series_column else []
+    prepared = series.prepare(table.load(table_path, wanted), plan)
     return Candidate(
         plan=plan,
         model_name=model_name,
-        long=series.prepare(table.load(table_path, wanted), plan),
-        columns=series.columns(plan.target, plan.time_column, plan.series_column),
-        horizon=plan.horizon,
+        long=prepared.long,
+        future=prepared.future,
+        columns=columns,
+        horizon=int(plan.horizon or 1),
         season_length=plan.season_length or 1,
         threads=threads,
+        clock=clock,
     )
 
 
-def _run(candidate: Candidate, clock: Clock, scratch: Path, progress: Progress) -> FitOutcome:
+def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     plan, columns, horizon = candidate.plan, candidate.columns, candidate.horizon
-    train, held = _split(candidate.long, columns, horizon)
-    notices: list[Notice] = []
+    held = backtests.window(candidate.long, columns, horizon, 0)
 
     progress(0.02, "Trying a part of the series")
-    _refuse_too_slow(candidate, train, clock)
-    # first, because its time tells how many backtests there is time for
-    progress(0.05, "Fitting on the training part")
-    started = time.perf_counter()
-    scored = candidate.fitted(train, intervals=True)
-    fit_seconds = time.perf_counter() - started
-    metrics, drawn, predict_ms = _held_out(candidate, scored, train, held)
+    _set_pace(candidate, held.before)
+    earliest, seconds, tested = _backtest(candidate, progress)
+    intervals = series_intervals.study(tested.compared, columns, candidate.scales(held.before))
+    tested_naive = plan.metric, backtests.averages(tested.scores), backtests.averages(tested.naive)
+    beats = None if candidate.model_name == "seasonal_naive" else series_notices.beats(*tested_naive)
 
-    scores = _backtest(candidate, train, clock, fit_seconds, progress, notices)
+    scored, anew = earliest, candidate.clock.fits(SLACK * seconds * (1 + plan.refit))
+    if anew:
+        progress(0.75, "Fitting on the training part")
+        started = time.perf_counter()
+        scored = candidate.fitted(held.before)
+        seconds = time.perf_counter() - started
+        series_intervals.apply(scored, intervals, horizon, candidate.scales(held.before))
+    compared = series_intervals.bounded(
+        candidate.forecast(scored, held, anew=anew), intervals, columns, candidate.scales(held.before)
+    )
+    metrics = candidate.metrics(compared, held.before)
+    drawn = _drawn(candidate, compared, held.before)
 
-    final, refitted = scored, False
-    if plan.refit and clock.fits(1.2 * fit_seconds):
+    final, behind = scored, horizon * (1 if anew else 1 + tested.windows[0].number)
+    if plan.refit and candidate.clock.fits(SLACK * seconds):
         progress(0.85, "Fitting on the whole series")
-        final, refitted = candidate.fitted(candidate.long, intervals=True), True
-    elif plan.refit:
-        notices.append(_refit_skipped())
-    _say_what_was_left_out(candidate, final, notices)
+        final, behind = candidate.fitted(candidate.long), 0
+        series_intervals.apply(final, intervals, horizon, candidate.scales(candidate.long))
+    notices = series_notices.about(
+        candidate.model_name,
+        final,
+        series=candidate.long[columns.id].nunique(),
+        longest=int(candidate.long[columns.id].value_counts(sort=False).max()),
+        history=int(candidate.choices.get("history", time_series.HISTORY)),
+        kept=tested.kept,
+        cut_offs=len(tested.windows),
+        refit_skipped=plan.refit and behind > 0,
+        naive=None if beats is not False else tested_naive,
+    )
 
     path = scratch / MODEL_FILE
     joblib.dump(final, path, compress=COMPRESSION)
-    name, fallbacks = time_series.output(final), time_series.replaced(final)
-    settings = time_series.settings(final)
-    del final
+    described = _described(final)
+    del final, scored, earliest
     reloaded = loading.reopened(path)
     progress(0.95, "Forecasting")
-    future = _forecast(candidate, reloaded, beyond=0 if refitted else horizon)
-    example = _example(candidate, reloaded)
+    future, predict_ms = _forecast(candidate, reloaded, intervals, behind)
+    predictions.write(scratch, _predictions(tested, compared))
     progress(1.0, "Done")
-    values = [value for score in scores if (value := score.get(plan.metric)) is not None]
+    values = [value for score in tested.scores if (value := score[plan.metric]) is not None]
+    cv_mean = float(np.mean(values)) if values else None
     return FitOutcome(
-        cv_mean=float(np.mean(values)) if values else None,
+        cv_mean=cv_mean,
         cv_std=float(np.std(values)) if values else None,
         metrics=metrics,
-        fit_seconds=fit_seconds,
+        fit_seconds=seconds,
         predict_ms_per_row=predict_ms,
         packages=packages(reloaded),
-        example=example,
+        example=_example(candidate, reloaded, behind),
         plots=drawn,
         forecast=future,
         warnings=notices,
+        beats_seasonal_naive=beats,
+        uncertainty=series_uncertainty.measured(
+            plan,
+            columns,
+            [held, *tested.windows],
+            [compared, *tested.compared],
+            cv_mean,
+            metrics[plan.metric],
+        ),
         details={
             "frequency": plan.frequency,
             "season_length": candidate.season_length,
             "horizon": horizon,
             "series": int(candidate.long[columns.id].nunique()),
-            "steps_train": len(train),
-            "steps_held_out": len(held),
-            "windows": len(scores),
-            "validation": _averages(scores),
-            "refit": refitted,
-            "output_column": name,
-            "replaced_series": len(fallbacks),
-            "settings": settings,
+            "steps_train": len(held.before),
+            "steps_held_out": len(held.steps),
+            "windows": len(tested.windows),
+            "validation": tested_naive[1],
+            "validation_seasonal_naive": tested_naive[2],
+            "intervals": None if intervals is None else intervals.described(),
+            "held_out_coverage": series_intervals.coverage(compared, columns.target),
+            "refit": behind == 0,
+            **described,
         },
     )
 
@@ -179,24 +263,91 @@ def packages(forecaster: Forecaster) -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in [*_PACKAGES[family], *_ALWAYS]]
 
 
-def _split(long: pd.DataFrame, columns: series.Columns, horizon: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The long frame without the last `horizon` steps of each series, and those steps."""
-    from_end = long.groupby(columns.id, sort=False).cumcount(ascending=False)
-    return long[from_end >= horizon], long[from_end < horizon]
+def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
+    """Find out what there is time for, and how a lag model learns these series best."""
+    if candidate.model_name in lag_models.BUILDERS:
+        candidate.choices = {"transform": _transform(candidate)}
+        return
+
+    def timed(part: pd.DataFrame, effort: series_models.Effort) -> float:
+        candidate.choices = {"effort": effort}
+        return series_pace.seconds(lambda: candidate.fitted(part))
+
+    effort, history = series_pace.pace(
+        candidate.model_name, train, candidate.columns, candidate.season_length, candidate.clock, timed
+    )
+    candidate.choices = {"effort": effort} | ({} if history is None else {"history": history})
 
 
-def _held_out(
-    candidate: Candidate, scored: Forecaster, train: pd.DataFrame, held: pd.DataFrame
-) -> tuple[dict[str, float | None], list[PlotData], float]:
-    """Every metric and the plot on the held-out steps, and milliseconds a forecast step."""
+def _transform(candidate: Candidate) -> str:
+    """The target transform that forecasts the window before the earliest backtest best."""
     columns, horizon = candidate.columns, candidate.horizon
-    started = time.perf_counter()
-    time_series.forecast(scored, horizon, columns, intervals=False)
-    predict_ms = (time.perf_counter() - started) * 1e3 / len(held)
-    compared = candidate.against(time_series.forecast(scored, horizon, columns, intervals=True), held)
-    metrics = candidate.metrics(compared, train)
+    number = _numbers(candidate)[0] + 1
+    window = backtests.window(candidate.long, columns, horizon, number)
+    names = window.steps[columns.id].unique()
+    if not len(names) or len(candidate.long) > _TRIED_ROWS:
+        return lag_models.TRANSFORMS[0]
+    tried = names[np.linspace(0, len(names) - 1, min(_TRIED_SERIES, len(names))).astype(int)]
+    window = Window(number, *(part[part[columns.id].isin(tried)] for part in (window.before, window.steps)))
+    lengths = candidate.long.groupby(columns.id, sort=False).size()
+    given = structs.replace(candidate.situation(candidate.long), shortest=int(lengths.min()))
+    least = float(candidate.long[columns.target].min())
+    losses: dict[str, float] = {}
+    for transform in lag_models.choices(given, least):
+        if losses and not candidate.clock.fits(0):
+            break
+        candidate.choices = {"transform": transform}
+        try:
+            compared = candidate.forecast(candidate.fitted(window.before), window, anew=True)
+        except CannotTrain:
+            continue
+        found = candidate.metrics(compared, window.before)
+        loss = found[candidate.plan.metric]
+        losses[transform] = np.inf if loss is None else loss
+    return min(losses, key=lambda name: losses[name], default=lag_models.TRANSFORMS[0])
 
-    # one plot: of the series with the most behind it
+
+def _numbers(candidate: Candidate) -> list[int]:
+    windows = int(candidate.plan.details.get("windows", 1))
+    return backtests.planned(candidate.long, candidate.columns, candidate.horizon, windows)
+
+
+def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, float, Tested]:
+    """The forecaster of the earliest cut-off, the seconds of its fit, and what all cut-offs gave.
+
+    At each the model is estimated anew while there is time to do that, to fit it on the training part and to
+    fit it again; then its state goes on to the other cut-offs with the parameters of the earliest.
+    """
+    plan, columns = candidate.plan, candidate.columns
+    numbers = _numbers(candidate)
+    to_follow = 1 + plan.refit
+    tested = Tested([], [], [], [], 0)
+    earliest, seconds = None, 0.0
+    for done, number in enumerate(numbers):
+        progress(0.1 + 0.65 * done / len(numbers), f"Backtest {done + 1} of {len(numbers)}")
+        window = backtests.window(candidate.long, columns, candidate.horizon, number)
+        anew = earliest is None or candidate.clock.fits(SLACK * seconds * (len(numbers) - done + to_follow))
+        if anew:
+            started = time.perf_counter()
+            forecaster = candidate.fitted(window.before)
+            seconds = time.perf_counter() - started
+        if earliest is None:
+            earliest = forecaster
+        tested.windows.append(window)
+        tested.kept += not anew
+        compared = candidate.forecast(forecaster if anew else earliest, window, anew=anew)
+        tested.compared.append(compared)
+        tested.scores.append(candidate.metrics(compared, window.before))
+        whole = series.filled(window.before, columns)
+        naive = backtests.naive(whole, window.steps, columns, candidate.season_length)
+        against = backtests.against(naive, window.steps, columns)
+        tested.naive.append(candidate.metrics(against, window.before))
+    return earliest, seconds, tested
+
+
+def _drawn(candidate: Candidate, compared: pd.DataFrame, train: pd.DataFrame) -> list[PlotData]:
+    """One plot: of the series with the most behind it."""
+    columns = candidate.columns
     shown = train[columns.id].value_counts(sort=False).idxmax()
     ahead = compared[compared[columns.id] == shown]
     past = train[(train[columns.id] == shown) & train[columns.target].notna()]
@@ -205,7 +356,7 @@ def _held_out(
         sides = [time_series.bound("lower", level), time_series.bound("upper", level)]
         if set(sides) <= set(ahead) and np.isfinite(ahead[sides]).all(axis=None):
             bands[str(level)] = (ahead[sides[0]].to_numpy(), ahead[sides[1]].to_numpy())
-    drawn = plots.forecast(
+    return plots.forecast(
         candidate.model_name,
         [as_text(moment) for moment in ahead[columns.time]],
         [None if np.isnan(value) else float(value) for value in ahead[columns.target]],
@@ -214,100 +365,48 @@ def _held_out(
         ([as_text(moment) for moment in past[columns.time]], past[columns.target].to_numpy()),
         series=str(shown) if candidate.plan.series_column else None,
     )
-    return metrics, drawn, predict_ms
 
 
-def _backtest(
-    candidate: Candidate,
-    train: pd.DataFrame,
-    clock: Clock,
-    fit_seconds: float,
-    progress: Progress,
-    notices: list[Notice],
-) -> list[dict[str, float | None]]:
-    """Every metric of each backtest there was time for, the latest window first.
-
-    A window is the `horizon` steps before the next one, forecast from all that came before it. The first is
-    always done, or the model could not be ranked; where time is short, on some of the series.
-    """
-    planned = max(1, int(candidate.plan.details.get("windows", 1)))
-    to_follow = 1.2 * fit_seconds * candidate.plan.refit
-    scores: list[dict[str, float | None]] = []
-    spent: list[float] = []
-    before = _affordable_series(candidate, train, clock, fit_seconds, notices)
-    for number in range(planned):
-        if spent and not clock.fits(float(np.mean(spent)) + to_follow):
-            notices.append(_windows_skipped(number, planned))
-            break
-        progress(0.25 + 0.6 * number / planned, f"Backtest {number + 1} of {planned}")
-        before, window = _split(before, candidate.columns, candidate.horizon)
-        started = time.perf_counter()
-        forecaster = candidate.fitted(before, intervals=False)
-        predicted = time_series.forecast(forecaster, candidate.horizon, candidate.columns, intervals=False)
-        spent.append(time.perf_counter() - started)
-        scores.append(candidate.metrics(candidate.against(predicted, window), before))
-    return scores
+def _described(final: Forecaster) -> dict[str, Any]:
+    return {
+        "output_column": time_series.output(final),
+        "replaced_series": len(time_series.replaced(final)),
+        "settings": time_series.settings(final),
+    }
 
 
-def _refuse_too_slow(candidate: Candidate, train: pd.DataFrame, clock: Clock) -> None:
-    """Raise CannotTrain where a single fit of all series would take more time than there is.
-
-    A model for each series takes as long as there are series; LightGBM is one model for all.
-    """
-    series_column = candidate.columns.id
-    count = int(train[series_column].nunique())
-    if candidate.model_name == "lightgbm" or count <= PROBE_ABOVE_SERIES:
-        return
-    started = time.perf_counter()
-    candidate.fitted(_some_series(train, series_column, PROBED_SERIES), intervals=False)
-    expected = (time.perf_counter() - started) * count / PROBED_SERIES
-    if expected > clock.left():
-        raise CannotTrain(
-            f"fitting this model on {count:,} series would take about {expected:,.0f} s, and "
-            f"{max(clock.left(), 0):,.0f} s are left for it; a larger time_budget_s would do"
-        )
-
-
-def _affordable_series(
-    candidate: Candidate, train: pd.DataFrame, clock: Clock, fit_seconds: float, notices: list[Notice]
-) -> pd.DataFrame:
-    """All series where one backtest of them is affordable, else as many of them as are."""
-    series_column = candidate.columns.id
-    count = int(train[series_column].nunique())
-    if count <= PROBE_ABOVE_SERIES or clock.fits(fit_seconds):
-        return train
-    share = max(clock.left(), 0.0) * 0.8 / fit_seconds
-    chosen = max(PROBED_SERIES, int(count * share))
-    notices.append(
-        Notice(
-            code="validation-shortened",
-            message=f"Backtested on {chosen:,} of {count:,} series: there was no time for more.",
-            action="The series were taken evenly; held-out metrics are over all of them.",
-            evidence=f"{chosen} of {count}",
-        )
+def _predictions(tested: Tested, compared: pd.DataFrame) -> predictions.Predictions:
+    """Positions are rows of the long frame (`series.prepare`)."""
+    return predictions.Predictions(
+        train=np.concatenate([part.index.to_numpy() for part in tested.compared]),
+        oof=np.concatenate([part[series.MEAN].to_numpy() for part in tested.compared]),
+        fold=np.concatenate([np.full(len(part), at) for at, part in enumerate(tested.compared)]),
+        test=compared[series.MEAN].to_numpy(),
     )
-    return _some_series(train, series_column, chosen)
 
 
-def _some_series(long: pd.DataFrame, series_column: str, count: int) -> pd.DataFrame:
-    names = long[series_column].unique()
-    chosen = names[np.linspace(0, len(names) - 1, min(count, len(names))).astype(int)]
-    return long[long[series_column].isin(chosen)]
+def _ahead(candidate: Candidate, behind: int) -> pd.DataFrame | None:
+    """The columns known ahead of the steps after the last that a forecaster has seen, `behind` of which are
+    the table's own."""
+    if candidate.future is None or not behind:
+        return candidate.future
+    columns = candidate.columns
+    own = candidate.long.groupby(columns.id, sort=False).tail(behind)
+    every = pd.concat([own[candidate.future.columns], candidate.future], ignore_index=True)
+    return every.sort_values([columns.id, columns.time], kind="stable").reset_index(drop=True)
 
 
-def _averages(scores: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Each metric's mean over the windows that define it."""
-    means = {}
-    for name in scores[0]:
-        values = [value for score in scores if (value := score[name]) is not None]
-        means[name] = float(np.mean(values)) if values else None
-    return means
-
-
-def _forecast(candidate: Candidate, forecaster: Forecaster, *, beyond: int) -> list[ForecastPoint]:
-    """The `horizon` steps after the table's last ones; `beyond`: steps that the model has not seen of it."""
+def _forecast(
+    candidate: Candidate, forecaster: Forecaster, intervals: Intervals | None, behind: int
+) -> tuple[list[ForecastPoint], float]:
+    """The `horizon` steps after the table's last ones, and milliseconds a step. `behind`: steps of the table
+    that the model has not seen."""
     columns, horizon = candidate.columns, candidate.horizon
-    predicted = time_series.forecast(forecaster, horizon + beyond, columns, intervals=True)
+    ahead = _ahead(candidate, behind)
+    started = time.perf_counter()
+    predicted = time_series.forecast(forecaster, horizon + behind, columns, ahead, intervals=True)
+    predict_ms = (time.perf_counter() - started) * 1e3 / len(predicted)
+    predicted = series_intervals.bounded(predicted, intervals, columns, candidate.scales(candidate.long))
     predicted = predicted.groupby(columns.id, sort=False).tail(horizon)
     bands = [name for name in predicted.columns if name.startswith(("@lower_", "@upper_"))]
     points = []
@@ -318,61 +417,29 @@ def _forecast(candidate: Candidate, forecaster: Forecaster, *, beyond: int) -> l
         for name in bands:
             setattr(point, name[1:], float(row[name]) if np.isfinite(row[name]) else UNSET)
         points.append(point)
-    return points
+    return points, predict_ms
 
 
-def _example(candidate: Candidate, forecaster: Forecaster) -> Example:
-    """What `predict(h=…)` of the pickle answers, row for row, with times as text."""
-    count = int(candidate.long[candidate.columns.id].nunique())
-    horizon = max(1, min(candidate.horizon, EXAMPLE_ROWS // count))
-    predicted = forecaster.predict(h=horizon)
-    rows: list[dict[str, Any]] = predicted.to_dict("records")
-    for row in rows:
-        row[candidate.columns.time] = as_text(row[candidate.columns.time])
-    return Example(rows=[{"h": horizon}], predictions=rows)
-
-
-def _say_what_was_left_out(candidate: Candidate, final: Forecaster, notices: list[Notice]) -> None:
+def _example(candidate: Candidate, forecaster: Forecaster, behind: int) -> Example:
+    """What `predict` of the pickle answers, row for row, with times as text: to `h`, or to the rows of a
+    table that holds what the model has to know of the steps."""
     columns = candidate.columns
-    longest = int(candidate.long[columns.id].value_counts(sort=False).max())
-    if candidate.model_name != "lightgbm" and longest > time_series.HISTORY:
-        notices.append(
-            Notice(
-                code="history-shortened",
-                message=f"This model was fitted on the last {time_series.HISTORY:,} steps of each series.",
-                action="Earlier steps were left out: its time grows with them, what it learns hardly does.",
-                evidence=f"the longest series has {longest:,} steps",
-            )
+    ahead = _ahead(candidate, behind)
+    if ahead is None or not time_series.uses_future(forecaster, columns):
+        count = int(candidate.long[columns.id].nunique())
+        horizon = max(1, min(candidate.horizon, EXAMPLE_ROWS // count))
+        return Example(
+            rows=[{"h": horizon}],
+            predictions=_rows(time_series.raw_forecast(forecaster, horizon, columns), columns),
         )
-    replaced = time_series.replaced(final)
-    if not replaced:
-        return
-    count = int(candidate.long[columns.id].nunique())
-    if len(replaced) == count:
-        raise CannotTrain("the model could not be fitted on any of the series")
-    notices.append(
-        Notice(
-            code="series-replaced",
-            column=columns.id,
-            message=f"This model could not be fitted on {len(replaced)} of {count} series.",
-            action="A seasonal naive forecasts them in its place.",
-            evidence=", ".join(repr(name) for name in replaced[:3]),
-        )
-    )
+    steps = ahead.groupby(columns.id, sort=False).head(candidate.horizon)
+    predicted = time_series.raw_forecast(forecaster, candidate.horizon, columns, ahead)
+    given = steps if candidate.plan.series_column else steps.drop(columns=columns.id)
+    return Example(rows=_rows(given, columns), predictions=_rows(predicted, columns))
 
 
-def _windows_skipped(done: int, planned: int) -> Notice:
-    return Notice(
-        code="validation-shortened",
-        message=f"Backtested on {done} of {planned} windows: there was no time for more.",
-        action="The validation score is the mean of the latest windows, which were done.",
-        evidence=f"{done} of {planned}",
-    )
-
-
-def _refit_skipped() -> Notice:
-    return Notice(
-        code="refit-skipped",
-        message="There was no time to fit the model again on the whole series.",
-        action="The model handed over has not seen the held-out steps: it forecasts from before them.",
-    )
+def _rows(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = frame.to_dict("records")
+    for row in rows:
+        row[columns.time] = as_text(row[columns.time])
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]

@@ -16,10 +16,11 @@ from shared.contracts import HEADLINE, MODELS, Notice, Plan, Profile, TaskType, 
 from shared.errors import CannotTrain, InvalidRequest
 
 CHEAP_FIRST = [
-    *("seasonal_naive", "dynamic_optimized_theta", "auto_ets"),
+    *("seasonal_naive", "seasonal_window_average", "croston", "tsb"),
+    *("dynamic_optimized_theta", "auto_ets", "mstl", "auto_theta"),
     *("naive_bayes", "ridge", "elastic_net", "logistic_regression"),
     *("lightgbm", "hist_gradient_boosting", "xgboost", "random_forest", "extra_trees"),
-    *("k_nearest_neighbors", "mlp", "auto_ces"),
+    *("k_nearest_neighbors", "mlp", "auto_ces", "auto_arima"),
 ]
 """So that the leaderboard fills at once, and the time budget runs out on the dear ones."""
 
@@ -32,6 +33,9 @@ MOST_OF_A_KIND = 20
 """Warnings of one code that are listed one by one; more are told in one."""
 
 DOMINANT = 0.9
+
+ARIMA_BUDGET_S = 30
+"""From so many seconds on an ARIMA is searched for few short series without being asked for."""
 
 
 def plan(path: Path, request: TrainRequest, profile: Profile, memory_bytes: int | None = None) -> Plan:
@@ -119,17 +123,21 @@ def _share(
 
 def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
     assert request.time_column is not None  # its absence is one of the faults
-    used = [request.target, request.time_column, *filter(None, [request.series_column])]
+    used = [c.name for c in profile.columns if c.name not in request.exclude_columns]
     facts = series.describe(
-        table.load(path, used), request.time_column, request.series_column, request.target, request.horizon
+        table.load(path, used),
+        request.time_column,
+        request.series_column,
+        request.target,
+        request.horizon,
+        request.cv_folds,
     )
-    unused = [c.name for c in profile.columns if c.name not in {*used, *request.exclude_columns}]
     return Plan(
         task_type=TaskType.TIME_SERIES,
         target=request.target,
         metric=request.metric or HEADLINE[TaskType.TIME_SERIES],
-        roles={},
-        models=_models(request, TaskType.TIME_SERIES),
+        roles=facts.roles,
+        models=_series_models(request, facts),
         rows=profile.rows,
         test_size=request.test_size,
         cv_folds=request.cv_folds,
@@ -142,13 +150,8 @@ def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
         horizon=facts.horizon,
         frequency=facts.frequency,
         season_length=facts.season_length,
-        warnings=[*facts.warnings, *_unused(unused)],
-        details={
-            "windows": facts.windows,
-            "series": facts.series,
-            "shortest": facts.shortest,
-            "longest": facts.longest,
-        },
+        warnings=facts.warnings,
+        details=facts.details(),
     )
 
 
@@ -312,6 +315,17 @@ def _models(request: TrainRequest, task_type: TaskType) -> list[str]:
     return sorted(request.models or defaults, key=CHEAP_FIRST.index)
 
 
+def _series_models(request: TrainRequest, facts: series.SeriesFacts) -> list[str]:
+    """The models that were named, or the defaults and those that series of this kind call for; and always
+    the one that every other has to be ahead of."""
+    chosen = set(_models(request, TaskType.TIME_SERIES)) | {"seasonal_naive"}
+    if request.models is None:
+        chosen |= {"mstl"} if len(facts.seasons) > 1 else set()
+        chosen |= {"croston", "tsb", "seasonal_window_average"} if facts.intermittent else set()
+        chosen |= {"auto_arima"} if facts.small and request.time_budget_s >= ARIMA_BUDGET_S else set()
+    return sorted(chosen, key=CHEAP_FIRST.index)
+
+
 def _shown(value: object) -> str:
     """A cell for a message: one may hold a book."""
     text = str(value)
@@ -343,20 +357,6 @@ def _missing_groups(group: str, values: pd.Series) -> list[Notice]:
             message=f"{missing:,} rows have no {group!r}.",
             evidence=f"{missing / len(values):.1%} of the rows",
             action="They are one group together.",
-        )
-    ]
-
-
-def _unused(names: list[str]) -> list[Notice]:
-    if not names:
-        return []
-    shown = ", ".join(map(repr, names[:MOST_NAMED])) + (" …" if len(names) > MOST_NAMED else "")
-    return [
-        Notice(
-            code="columns-not-used",
-            message=f"Series are forecast from their own past: {shown} say nothing of the time to come.",
-            evidence=f"{len(names)} columns",
-            action="They are left out.",
         )
     ]
 

@@ -1,7 +1,8 @@
 """A table as time series: what can be forecast from it, and the regular series that models are fitted on.
 
-A long frame has three columns: the series, the time and the target, under the user's own names; rows are
-sorted by series and time. Where a table is one series, it gets a column `unique_id` that names the target.
+A long frame has the columns of `Columns`: the series, the time, the target and what is known beside them,
+under the user's own names; rows are sorted by series and time. Where a table is one series, it gets a
+column `unique_id` that names the target.
 """
 
 from __future__ import annotations
@@ -12,144 +13,199 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer import series_times
-from services.trainer.number_text import to_numbers
+from services.trainer import series_extra, series_rows, series_seasons, series_times
+from services.trainer.series_rows import LEAST_TRAINING, Columns, Rows, lengths, listed
 from shared.contracts import Notice, Plan
-from shared.errors import CannotTrain, InvalidRequest
-
-LEAST_TRAINING = 8
-"""Steps below which statsforecast's ETS refuses a series ("tiny datasets")."""
-_NAMED = 3
-"""So many faulty rows or series are named, the others counted."""
-
+from shared.errors import InvalidRequest
 
 MEAN = "@mean"
 """The column of forecasts beside a long frame's own; "mean" may well be one of the user's."""
 
+BACKTESTS = 5
+INTERMITTENT = 0.3
+"""Share of zeros among values that are never below from which on demand counts as intermittent."""
 
-class Columns(Struct, frozen=True):
-    """The names of a long frame's columns."""
 
-    id: str
-    time: str
-    target: str
+SMALL = 5_000
+"""Steps times the season: what AutoARIMA takes grows with both."""
 
 
 class SeriesFacts(Struct, kw_only=True):
     """What `plan` has to know: see `series_times` for `frequency`; lengths and `horizon` in steps.
 
-    `windows`: backtests that fit before the held-out `horizon`. `series`: how many there are.
+    `seasons`: `season_length` and longer ones. `windows`: backtests that fit before the held-out `horizon`.
+    `series`: how many there are; `scored`: how many of them are long enough to be tested. `roles`: of the
+    columns that models may use beside the target; `known` and `static` are their names. `intermittent`:
+    whether much of the target is zero; `small`: whether a seasonal ARIMA takes but seconds.
     `split_digest`: SHA-256 over each series' name and first held-out step.
     """
 
     frequency: str
     season_length: int
+    seasons: list[int]
     horizon: int
     windows: int
     series: int
+    scored: int
     shortest: int
     longest: int
+    roles: dict[str, str]
+    known: list[str]
+    static: list[str]
+    intermittent: bool
+    small: bool
     split_digest: str
     warnings: list[Notice]
 
+    def details(self) -> dict[str, object]:
+        """What of it a plan keeps beside its own fields."""
+        names = ("windows", "series", "scored", "shortest", "longest", "seasons", "known", "static")
+        return {name: getattr(self, name) for name in names}
 
-def columns(target: str, time_column: str, series_column: str | None) -> Columns:
-    taken = {target, time_column}
-    free = next(name for name in ("unique_id", "series", "series_id") if name not in taken)
-    return Columns(id=series_column or free, time=time_column, target=target)
+
+class Prepared(Struct):
+    """`long`: one row a step from each series' first known value to its last, the target NaN in gaps.
+    `future`: the rows after those, for `steps` of each series, without the target; None where no column is
+    known ahead."""
+
+    long: pd.DataFrame
+    future: pd.DataFrame | None
+
+
+def columns(
+    target: str,
+    time_column: str,
+    series_column: str | None,
+    known: tuple[str, ...] = (),
+    static: tuple[str, ...] = (),
+) -> Columns:
+    taken = {target, time_column, *known, *static}
+    free = next(name for name in ("unique_id", "series", "series_id", "series_name") if name not in taken)
+    return Columns(id=series_column or free, time=time_column, target=target, known=known, static=static)
+
+
+def columns_of(plan: Plan) -> Columns:
+    """Raises InvalidRequest where the plan is none of a time series."""
+    if plan.time_column is None or plan.frequency is None or plan.horizon is None:
+        raise InvalidRequest([("/time_column", "a time series needs a time column")])
+    extra = [tuple(plan.details.get(kind, ())) for kind in ("known", "static")]
+    return columns(plan.target, plan.time_column, plan.series_column, *extra)
 
 
 def describe(
-    frame: pd.DataFrame, time_column: str, series_column: str | None, target: str, horizon: int | None
+    frame: pd.DataFrame,
+    time_column: str,
+    series_column: str | None,
+    target: str,
+    horizon: int | None,
+    backtests: int = BACKTESTS,
 ) -> SeriesFacts:
-    """Frequency, season, horizon and backtests of a table; the default horizon is two seasons or a tenth of
-    the shortest series, whichever is less.
+    """Frequency, season, horizon, backtests and useful columns of a table. The default horizon is as many
+    steps as rows without a target ask for, where these have more than a time to say; else two seasons or a
+    tenth of a usual series, whichever is less.
 
-    Raises InvalidRequest naming column, line and value of what cannot be read, CannotTrain where a series is
-    too short for any forecast.
+    Raises InvalidRequest naming column, line and value of what cannot be read, CannotTrain where every
+    series is too short for any forecast.
     """
     names = columns(target, time_column, series_column)
-    rows, notices = _read(frame, names, series_column)
-    alias = series_times.frequency(rows[names.time], rows["code"].to_numpy())
-    _refuse_short(rows, names)
-    _refuse_constant(rows, names)
+    rows = series_rows.read(frame, names, series_column)
+    known = rows.known
+    codes = known["@code"].to_numpy()
+    alias = series_times.frequency(known[names.time], codes)
+    _refuse_constant(known, names)
     if alias is None:
-        raise InvalidRequest([("/time_column", _uneven(rows, names))])
-    placed = series_times.place(rows[names.time], rows["code"].to_numpy(), alias)
-    lengths = _lengths(rows, names, placed.steps)
-    notices += _grid_notices(rows, names, placed, lengths, alias)
-    shortest = lengths.idxmin()
-    n = int(lengths.min())
+        raise InvalidRequest([("/time_column", _uneven(known, names))])
+    placed = series_times.place(known[names.time], codes, alias)
+    sizes = lengths(known, names, placed.steps)
+    notices = rows.notices + _grid_notices(known, names, placed, sizes, alias)
 
-    usual = series_times.season_length(alias)
-    chosen = horizon or max(1, min(2 * usual, n // 10))
-    longest_horizon = (n - LEAST_TRAINING) // 2
+    ahead = series_extra.steps_ahead(rows, placed.steps, _steps_of_ahead(rows, names, alias))
+    extra = series_extra.describe(frame, rows, names, series_column, ahead, horizon)
+    notices += extra.notices
+    counted = alias.isdigit()
+    usual = (
+        series_seasons.counted(known[names.target], codes) if counted else series_times.season_length(alias)
+    )
+    typical = int(sizes.median())
+    longest_horizon = (int(sizes.max()) - LEAST_TRAINING) // 2
+    chosen = horizon or min(extra.steps, longest_horizon) or max(1, min(2 * usual, typical // 10))
     if chosen > longest_horizon:
-        raise InvalidRequest([("/horizon", _too_far(chosen, longest_horizon, lengths, series_column))])
-    season = usual if n - 2 * chosen >= 2 * usual else 1
+        raise InvalidRequest([("/horizon", _too_far(chosen, longest_horizon, sizes, series_column))])
+    scored = sizes[sizes >= 2 * chosen + LEAST_TRAINING]
+    reference = int(scored.median())
+    season = usual if reference - 2 * chosen >= 2 * usual else 1
+    if counted and season > 1:
+        notices.append(_season_found(names.time, season))
     if season != usual:
-        notices.append(
-            Notice(
-                code="season-not-used",
-                column=names.time,
-                message=f"The season of {usual} is not used: {_name(shortest, series_column)} has {n} steps.",
-                evidence=f"{2 * usual} steps are needed before the {2 * chosen} that test a forecast",
-                action="The models were fitted without a season.",
-            )
-        )
-    if horizon is None and len(lengths) > 1 and n // 10 < min(2 * usual, int(lengths.median()) // 10):
-        notices.append(
-            Notice(
-                code="short-series",
-                column=names.id,
-                message=f"The shortest series, {shortest!r} with {n} steps, sets the horizon for all.",
-                evidence=f"half of the series have {int(lengths.median())} steps or more",
-                action=f"The horizon is {chosen}; give `horizon` or leave short series out for a longer one.",
-            )
-        )
-    room = (n - chosen - max(LEAST_TRAINING, 2 * season if season > 1 else 0)) // chosen
+        notices.append(_season_not_used(names.time, usual, sizes, reference, chosen, series_column))
+    if len(scored) < len(sizes):
+        notices.append(_short_series(names.id, sizes, scored, chosen))
+    room = (reference - chosen - max(LEAST_TRAINING, 2 * season if season > 1 else 0)) // chosen
+    zeros = float((known[names.target] == 0).mean()) if known[names.target].min() >= 0 else 0.0
     return SeriesFacts(
         frequency=alias,
         season_length=season,
+        seasons=series_seasons.all_seasons(alias, season, reference - 2 * chosen),
         horizon=chosen,
         # short horizons are cheap to repeat and say little each
-        windows=max(1, min(room, max(3, min(10, 12 // chosen)))),
-        series=len(lengths),
-        shortest=n,
-        longest=int(lengths.max()),
-        split_digest=_digest(rows, names, placed.steps, chosen),
+        windows=max(1, min(room, max(backtests, min(10, 12 // chosen)))),
+        series=len(sizes),
+        scored=len(scored),
+        shortest=int(sizes.min()),
+        longest=int(sizes.max()),
+        roles={**extra.known, **extra.static},
+        known=list(extra.known),
+        static=list(extra.static),
+        intermittent=zeros >= INTERMITTENT,
+        small=int(sizes.sum()) * season <= SMALL,
+        split_digest=_digest(known, names, placed.steps, chosen),
         warnings=notices,
     )
 
 
-def prepare(frame: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """The long frame: one row a step from each series' first known value to its last, NaN in the gaps.
+def prepare(frame: pd.DataFrame, plan: Plan) -> Prepared:
+    """The series on their grid, with the columns that the plan found useful.
 
     Raises InvalidRequest as `describe` does, and where the times are off the plan's frequency.
     """
-    if plan.time_column is None or plan.frequency is None:
-        raise InvalidRequest([("/time_column", "a time series needs a time column")])
-    names = columns(plan.target, plan.time_column, plan.series_column)
-    rows, _ = _read(frame, names, plan.series_column)
-    codes = rows["code"].to_numpy()
+    names = columns_of(plan)
+    rows = series_rows.read(frame, names, plan.series_column)
+    parts = [rows.known, rows.ahead] if names.known else [rows.known]
+    every = pd.concat(parts, ignore_index=True)
     try:
-        placed = series_times.place(rows[names.time], codes, plan.frequency)
+        placed = series_times.place(every[names.time], every["@code"].to_numpy(), str(plan.frequency))
     except ValueError as error:
         raise InvalidRequest([("/time_column", str(error))]) from None
-    rows = rows.assign(step=placed.steps)
-    spans = rows.groupby("code")["step"].agg(["min", "max"])
-    sizes = (spans["max"] - spans["min"] + 1).to_numpy()
-    full = pd.DataFrame({"code": np.repeat(spans.index.to_numpy(), sizes)})
-    offset = full.groupby("code").cumcount().to_numpy()
-    full["step"] = np.repeat(spans["min"].to_numpy(), sizes) + offset
-    full = full.merge(rows[["code", "step", names.target]], how="left", on=["code", "step"])
-    labels = rows.drop_duplicates("code").set_index("code")[names.id]
-    return pd.DataFrame(
+    every["@step"] = placed.steps
+    known = every.iloc[: len(rows.known)]
+    spans = known.groupby("@code")["@step"].agg(["min", "max"])
+    extent = spans["max"] + (int(plan.horizon or 0) if names.known else 0)
+    sizes = (extent - spans["min"] + 1).to_numpy()
+    full = pd.DataFrame({"@code": np.repeat(spans.index.to_numpy(), sizes)})
+    full["@step"] = np.repeat(spans["min"].to_numpy(), sizes) + full.groupby("@code").cumcount().to_numpy()
+    beyond = full["@step"].to_numpy() > np.repeat(spans["max"].to_numpy(), sizes)
+    full = full.merge(every[["@code", "@step", "@row", names.target]], how="left", on=["@code", "@step"])
+    labels = known.drop_duplicates("@code").set_index("@code")[names.id]
+    long = pd.DataFrame(
         {
-            names.id: labels.loc[full["code"]].to_numpy(),
-            names.time: placed.moments(full["code"].to_numpy(), full["step"].to_numpy()).to_numpy(),
+            names.id: labels.loc[full["@code"]].to_numpy(),
+            names.time: placed.moments(full["@code"].to_numpy(), full["@step"].to_numpy()).to_numpy(),
             names.target: full[names.target].to_numpy(dtype="float64"),
         }
+    )
+    for name in (*names.known, *names.static):
+        given = series_extra.values(frame[name].reset_index(drop=True), plan.roles[name])
+        found = given.reindex(full["@row"]).reset_index(drop=True)
+        by_series = found.groupby(full["@code"])
+        # gaps: a plan holds until another is made
+        if name in names.known:
+            long[name] = by_series.ffill().groupby(full["@code"]).bfill()
+        else:
+            long[name] = by_series.transform("first")
+    future = long[beyond].drop(columns=[names.target, *names.static]) if names.known else None
+    return Prepared(
+        long=long[~beyond].reset_index(drop=True),
+        future=None if future is None else future.reset_index(drop=True),
     )
 
 
@@ -160,114 +216,31 @@ def filled(long: pd.DataFrame, names: Columns) -> pd.DataFrame:
     """
     if not long[names.target].isna().any():
         return long
-    lines = long.groupby(names.id, sort=False)[names.target].transform(
-        lambda values: values.interpolate().ffill()
-    )
-    return long.assign(**{names.target: lines}).dropna(subset=[names.target])
+    by = long[names.id]
+    values = long[names.target]
+    at = pd.Series(np.arange(len(long), dtype=float), index=long.index)
+    before, after = values.groupby(by, sort=False).ffill(), values.groupby(by, sort=False).bfill()
+    start = at.where(values.notna()).groupby(by, sort=False).ffill()
+    end = at.where(values.notna()).groupby(by, sort=False).bfill()
+    share = ((at - start) / (end - start).where(end > start, 1.0)).fillna(0.0)
+    line = before + (after.fillna(before) - before) * share
+    return long.assign(**{names.target: values.where(values.notna(), line)}).dropna(subset=[names.target])
 
 
-# --- reading ------------------------------------------------------------------------------------
-
-
-def _read(
-    frame: pd.DataFrame, names: Columns, series_column: str | None
-) -> tuple[pd.DataFrame, list[Notice]]:
-    """The rows with a known target, sorted: id, time, target, `code` (of the series), `line` in the file."""
-    _refuse_names(frame, names, series_column)
-    line = np.arange(len(frame)) + 2
-    labels = _labels(frame, names, series_column)
-    codes, _ = pd.factorize(labels, sort=True)
-    reading = series_times.read(frame[names.time], codes)
-    given = frame[names.target].reset_index(drop=True)
-    target = to_numbers(given)
-
-    faults = [_unreadable("/time_column", names.time, "a time", reading.unreadable, line)]
-    missing_time = reading.times.isna().to_numpy() & given.notna().to_numpy()
-    missing_time[[position for position, _ in reading.unreadable]] = False
-    faults.append(_missing("/time_column", names.time, "time", line[missing_time]))
-    bad = given[given.notna() & ~np.isfinite(target)]
-    faults.append(_unreadable("/target", names.target, "a number", list(bad.items()), line))
-    if series_column:
-        nameless = (codes < 0) & given.notna().to_numpy()
-        faults.append(_missing("/series_column", series_column, "series", line[nameless]))
-    if any(faults):
-        raise InvalidRequest([fault for fault in faults if fault])
-
-    rows = pd.DataFrame(
-        {
-            names.id: labels.to_numpy(),
-            names.time: reading.times,
-            names.target: target,
-            "code": codes,
-            "line": line,
-        }
-    )
-    notices = list(reading.notices)
-    known = rows.dropna(subset=[names.target])
-    if known.empty:
-        raise InvalidRequest([("/target", f"column {names.target!r} is empty")])
-    if len(known) < len(rows):
-        notices.append(_without_target(names.target, len(rows) - len(known)))
-    if known[names.time].dtype == "Int64":
-        known = known.astype({names.time: "int64"})
-    known = known.sort_values(["code", names.time], kind="stable").reset_index(drop=True)
-    _refuse_twice(known, names, series_column)
-    return known, notices
-
-
-def _labels(frame: pd.DataFrame, names: Columns, series_column: str | None) -> pd.Series:
-    """Each row's series; text unless they are whole numbers, so that they sort and print alike."""
-    if series_column is None:
-        return pd.Series(names.target, index=range(len(frame)), dtype=object)
-    labels = frame[series_column].reset_index(drop=True)
-    if pd.api.types.is_integer_dtype(labels) and not labels.isna().any():
-        return labels.astype("int64")
-    return labels.astype(object).where(labels.notna(), None).map(str, na_action="ignore")
-
-
-def _refuse_names(frame: pd.DataFrame, names: Columns, series_column: str | None) -> None:
-    asked = [("/time_column", names.time), ("/target", names.target)]
-    asked += [("/series_column", series_column)] if series_column else []
-    faults = [
-        (pointer, f"there is no column {name!r}") for pointer, name in asked if name not in frame.columns
-    ]
-    for later in range(1, len(asked)):
-        twin = next((p for p, name in asked[:later] if name == asked[later][1]), None)
-        if twin:
-            faults.append((asked[later][0], f"column {asked[later][1]!r} is already the {twin[1:]}"))
-    if faults:
-        raise InvalidRequest(faults)
-
-
-def _refuse_twice(rows: pd.DataFrame, names: Columns, series_column: str | None) -> None:
-    twice = rows[rows.duplicated(["code", names.time], keep=False)]
-    if twice.empty:
-        return
-    said = []
-    for (_, time), group in list(twice.groupby(["code", names.time], sort=False))[:_NAMED]:
-        lines = " and ".join(str(line) for line in sorted(group["line"])[:_NAMED])
-        where = f"series {group[names.id].iloc[0]!r} has " if series_column else ""
-        said.append(f"{where}{series_times.as_text(time)} more than once (lines {lines})")
-    more = int(twice.groupby(["code", names.time]).ngroups) - len(said)
-    detail = f"column {names.time!r}: " + "; ".join(said) + (f"; and {more} more" if more > 0 else "")
-    if not series_column:
-        detail += ". If the table holds several series, name their column in series_column"
-    raise InvalidRequest([("/time_column" if not series_column else "/series_column", detail)])
-
-
-def _refuse_short(rows: pd.DataFrame, names: Columns) -> None:
-    counts = rows.groupby(names.id)[names.target].size().sort_values(kind="stable")
-    need = LEAST_TRAINING + 2
-    short = counts[counts < need]
-    if short.empty:
-        return
-    said = ", ".join(f"{name!r} has {count}" for name, count in short.iloc[:_NAMED].items())
-    more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
-    raise CannotTrain(f"a series needs at least {need} rows with a known {names.target!r}: {said}{more}")
+def _steps_of_ahead(rows: Rows, names: Columns, alias: str) -> np.ndarray:
+    """(n,) steps of the rows ahead on the grid of the known ones; what is off it is far away."""
+    if rows.ahead.empty:
+        return np.zeros(0, dtype="int64")
+    every = pd.concat([rows.known, rows.ahead], ignore_index=True)
+    try:
+        placed = series_times.place(every[names.time], every["@code"].to_numpy(), alias)
+    except ValueError:
+        return np.full(len(rows.ahead), -1, dtype="int64")
+    return placed.steps[len(rows.known) :]
 
 
 def _refuse_constant(rows: pd.DataFrame, names: Columns) -> None:
-    if (rows.groupby("code")[names.target].nunique() >= 2).any():
+    if (rows.groupby("@code")[names.target].nunique() >= 2).any():
         return
     values = rows[names.target].unique()
     same = f"it is {values[0]:g} everywhere" if len(values) == 1 else "within any of the series"
@@ -277,56 +250,63 @@ def _refuse_constant(rows: pd.DataFrame, names: Columns) -> None:
 # --- what is said -------------------------------------------------------------------------------
 
 
-def _unreadable(
-    pointer: str, column: str, kind: str, bad: list[tuple[int, object]], line: np.ndarray
-) -> tuple[str, str] | None:
-    if not bad:
-        return None
-    said = ", ".join(f"{str(value)[:60]!r} in line {line[position]}" for position, value in bad[:_NAMED])
-    more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
-    return pointer, f"column {column!r}: {said}{more} cannot be read as {kind}"
-
-
-def _missing(pointer: str, column: str, kind: str, lines: np.ndarray) -> tuple[str, str] | None:
-    if not len(lines):
-        return None
-    said = ", ".join(str(number) for number in lines[:_NAMED])
-    more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    return pointer, f"column {column!r}: no {kind} in line {said}{more}"
-
-
 def _name(series: object, series_column: str | None) -> str:
     return f"series {series!r}" if series_column else "the series"
 
 
-def _too_far(horizon: int, limit: int, lengths: pd.Series, series_column: str | None) -> str:
-    short = lengths[(lengths - LEAST_TRAINING) // 2 < horizon].sort_values(kind="stable")
-    said = ", ".join(f"{_name(s, series_column)} has {n} steps" for s, n in short.iloc[:_NAMED].items())
-    more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+def _too_far(horizon: int, limit: int, sizes: pd.Series, series_column: str | None) -> str:
+    ordered = sizes.sort_values(ascending=False, kind="stable")
+    said = listed([f"{_name(s, series_column)} has {n} steps" for s, n in ordered.items()])
     need = 2 * horizon + LEAST_TRAINING
-    return f"{said}{more}; a horizon of {horizon} needs {need} (at most {limit} is possible here)"
+    return f"{said}; a horizon of {horizon} needs {need} (at most {limit} is possible here)"
 
 
 def _uneven(rows: pd.DataFrame, names: Columns) -> str:
-    apart = series_times.extremes(rows[names.time], rows["code"].to_numpy())
+    apart = series_times.extremes(rows[names.time], rows["@code"].to_numpy())
     return (
         f"column {names.time!r}: the times have no common step (neighbours lie between {apart} apart); "
         "give one row a day, week, month … for each series"
     )
 
 
-def _without_target(target: str, count: int) -> Notice:
+def _season_found(time: str, season: int) -> Notice:
     return Notice(
-        code="missing-target",
-        column=target,
-        message=f"{count} rows have no {target!r}.",
-        evidence=f"{count} rows",
-        action="Between known values they are gaps; before the first and after the last they were left out.",
+        code="season-found",
+        column=time,
+        message=f"The times are counted, and the values repeat every {season} steps.",
+        evidence=f"changes from step to step resemble those {season} steps before",
+        action=f"A season of {season} is used. Give dates instead of numbers to have the calendar's.",
+    )
+
+
+def _season_not_used(
+    time: str, usual: int, sizes: pd.Series, reference: int, horizon: int, series_column: str | None
+) -> Notice:
+    who = _name(sizes.index[0], series_column) if len(sizes) == 1 else "half of the series"
+    has = f"has {reference}" if len(sizes) == 1 else f"have at most {reference}"
+    return Notice(
+        code="season-not-used",
+        column=time,
+        message=f"The season of {usual} is not used: {who} {has} steps.",
+        evidence=f"{2 * usual} steps are needed before the {2 * horizon} that test a forecast",
+        action="The models were fitted without a season.",
+    )
+
+
+def _short_series(series_column: str, sizes: pd.Series, scored: pd.Series, horizon: int) -> Notice:
+    short = sizes[~sizes.index.isin(scored.index)].sort_values(kind="stable")
+    return Notice(
+        code="short-series",
+        column=series_column,
+        message=f"{len(short):,} of {len(sizes):,} series are too short to test a forecast of {horizon}.",
+        evidence=listed([f"{name!r} has {count} steps" for name, count in short.items()])
+        + f"; {2 * horizon + LEAST_TRAINING} are needed",
+        action="They are forecast, and counted in no score.",
     )
 
 
 def _grid_notices(
-    rows: pd.DataFrame, names: Columns, placed: series_times.Placed, lengths: pd.Series, alias: str
+    rows: pd.DataFrame, names: Columns, placed: series_times.Placed, sizes: pd.Series, alias: str
 ) -> list[Notice]:
     notices = []
     if placed.moved:
@@ -339,24 +319,19 @@ def _grid_notices(
                 action="Each was moved to the start of its period.",
             )
         )
-    gaps = int(lengths.sum()) - len(rows)
+    gaps = int(sizes.sum()) - len(rows)
     if gaps:
         notices.append(
             Notice(
                 code="gaps-filled",
                 column=names.time,
-                message=f"{gaps} of {int(lengths.sum())} steps at the frequency {alias} have no value.",
-                evidence=f"{gaps / int(lengths.sum()):.1%} of the steps",
+                message=f"{gaps} of {int(sizes.sum())} steps at the frequency {alias} have no value.",
+                evidence=f"{gaps / int(sizes.sum()):.1%} of the steps",
                 action="They were filled on a straight line between their neighbours for fitting; "
-                "held-out steps without a value are not scored.",
+                "held-out steps without a value are not scored. Where no row means none, give rows of 0.",
             )
         )
     return notices
-
-
-def _lengths(rows: pd.DataFrame, names: Columns, steps: np.ndarray) -> pd.Series:
-    spans = pd.Series(steps, index=rows.index).groupby(rows[names.id]).agg(["min", "max"])
-    return spans["max"] - spans["min"] + 1
 
 
 def _digest(rows: pd.DataFrame, names: Columns, steps: np.ndarray, horizon: int) -> str:

@@ -1,6 +1,7 @@
 """Forecasters: statsforecast's and mlforecast's own objects, built for one table and fitted on a long frame.
 
-Both pickle without any code of ours, keep the user's column names and answer `predict(h=…)`.
+Both pickle without any code of ours, keep the user's column names and answer `predict(h=…)`, with `X_df=…`
+where the table has columns that are known ahead and the model uses them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer.series import LEAST_TRAINING, MEAN, Columns
-from services.trainer.series_times import step, unit
+from services.trainer.candidates import lag_models, series_models
+from services.trainer.candidates.series_models import Effort, Model
+from services.trainer.series import MEAN
+from services.trainer.series_rows import Columns
+from services.trainer.series_times import step
 from shared.errors import CannotTrain
 
 if TYPE_CHECKING:
-    from mlforecast import MLForecast
+    from statsforecast import StatsForecast
 
 Forecaster: TypeAlias = Any
 """A `StatsForecast` or an `MLForecast`: they share `fit` and `predict`, and no type."""
@@ -27,96 +31,241 @@ LEVELS = (80, 95)
 """Prediction intervals, in percent."""
 HISTORY = 10_000
 """Steps of each series that the statistical models see: their time grows with them, their states forget."""
-_LONGEST_ETS_SEASON = 24
-"""ETS keeps a state for each step of the season and refuses more, as R's forecast::ets does."""
-_CALIBRATION = (3, 10)
-"""Least and most backtests that conformal intervals are calibrated on."""
-_CALIBRATION_STEPS = 400
-"""Of all those backtests together, each step of which is a call of the model."""
-
-_DATE_FEATURES = {
-    "month": ["month", "quarter"],
-    "quarter": ["quarter"],
-    "week": ["week", "month"],
-    "day": ["dayofweek", "day", "month"],
-    "hour": ["hour", "dayofweek", "month"],
-    "minute": ["minute", "hour", "dayofweek"],
-}
 
 
 class Situation(Struct, kw_only=True):
     """What a forecaster's settings depend on: the plan's choices, and the part it is fitted on: how many
-    `series`, their `shortest` length, and `rows` in all."""
+    `series`, the `usual` and the `shortest` length, and `rows` in all. `texts`: the columns that are
+    encoded. `history`: steps of a series that the statistical models see. `effort` and `transform`: see
+    `series_models` and `lag_models`. `left` answers the seconds until a fit has to give up."""
 
+    model_name: str
     columns: Columns
     frequency: str
     season_length: int
     horizon: int
     series: int
     shortest: int
+    usual: int
     rows: int
     seed: int
     threads: int
-    intervals: bool = True
-    """Whether intervals will be asked for: conformal ones cost a fit more."""
+    seasons: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+    effort: Effort = "full"
+    transform: str = "difference"
+    history: int = HISTORY
+    left: Callable[[], float] | None = None
 
 
 def build(model_name: str, given: Situation) -> Forecaster:
     """The unfitted forecaster of a slug. Raises CannotTrain for one that is not known."""
-    if model_name == "lightgbm":
-        return _lightgbm(given)
-    if model_name not in _STATISTICAL:
+    if model_name in lag_models.BUILDERS:
+        return lag_models.build(model_name, given)
+    if model_name not in series_models.BUILDERS:
         raise CannotTrain(f"no time_series model is called {model_name!r}")
     from statsforecast import StatsForecast
     from statsforecast.models import SeasonalNaive
 
-    model = _STATISTICAL[model_name](given.season_length)
+    model = series_models.build(model_name, given, given.season_length)
     model.alias = _output(model.alias, given.columns)
     # one odd series among many must not cost the others their model
     fallback = SeasonalNaive(given.season_length) if given.series > 1 else None
     return StatsForecast([model], freq=step(given.frequency), n_jobs=1, fallback_model=fallback)
 
 
+def uses_future(forecaster: Forecaster, columns: Columns) -> bool:
+    """Whether it forecasts from the columns known ahead, and must be given them."""
+    if not columns.known:
+        return False
+    return is_lag_model(forecaster) or series_models.uses_columns(forecaster.models[0])
+
+
 def fit(forecaster: Forecaster, long: pd.DataFrame, given: Situation) -> Forecaster:
     """Fit on a long frame without gaps, and hand the same object back.
 
-    Raises CannotTrain with the library's own reason.
+    Raises CannotTrain with the library's own reason, and where the time runs out.
     """
     columns = given.columns
     named = {"id_col": columns.id, "time_col": columns.time, "target_col": columns.target}
-    more: dict[str, Any] = {}
-    if _is_mlforecast(forecaster):
-        more = {"static_features": [], "validate_data": False, **_conformal(given)}
-    else:
-        long = long.groupby(columns.id, sort=False).tail(HISTORY)
-    with warnings.catch_warnings():
+    base = [columns.id, columns.time, columns.target]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            return forecaster.fit(long, **named, **more)
+            if is_lag_model(forecaster):
+                static = list(columns.static)
+                known = [*base, *columns.known, *static]
+                return forecaster.fit(long[known], **named, static_features=static, validate_data=False)
+            numbers = [name for name in columns.known if name not in given.texts]
+            used = [*base, *(numbers if series_models.uses_columns(forecaster.models[0]) else [])]
+            return _fit_each(
+                forecaster, long[used].groupby(columns.id, sort=False).tail(given.history), given
+            )
+        except CannotTrain:
+            raise
         except Exception as error:
             raise CannotTrain(f"the model could not be fitted: {error}") from error
 
 
-def forecast(forecaster: Forecaster, horizon: int, columns: Columns, *, intervals: bool) -> pd.DataFrame:
-    """The next `horizon` steps of each series: id, time, MEAN and, where the model has them, the columns
-    `bound("lower", 80)` and so on. Raises CannotTrain where a forecast is not finite.
+def _fit_each(forecaster: StatsForecast, long: pd.DataFrame, given: Situation) -> StatsForecast:
+    """Fit the series one by one: those too short for the season without one, and none beyond the deadline."""
+    from statsforecast.models import Naive
+
+    columns = given.columns
+    (model,) = forecaster.models
+    # everything but the models, as the library itself sets it up
+    forecaster.models = [Naive(alias=model.alias)]
+    forecaster.fit(long, id_col=columns.id, time_col=columns.time, target_col=columns.target)
+    forecaster.models = [model]
+    groups: Any = forecaster.ga
+    for at, values in enumerate(groups):
+        if given.left is not None and given.left() < 0:
+            raise CannotTrain(f"there was time to fit {at:,} of {given.series:,} series only")
+        regressed = values.ndim == 2 and values.shape[1] > 1
+        y, x = (values[:, 0], values[:, 1:]) if regressed else (values, None)
+        forecaster.fitted_[at, 0] = _fitted_one(forecaster, y.ravel(), x, given)
+    return forecaster
+
+
+def _fitted_one(forecaster: StatsForecast, y: np.ndarray, x: np.ndarray | None, given: Situation) -> Model:
+    """The model on one series, without a season where that is too short for two; or, among several, the
+    naive of its season where the model fails."""
+    from statsforecast.models import Naive, SeasonalNaive
+
+    season, alias = given.season_length, forecaster.models[0].alias
+    try:
+        model = series_models.build(given.model_name, given, season if len(y) >= 2 * season else 1)
+        model.alias = alias
+        model.fit(y=y, X=x)
+        if x is None and not np.isfinite(model.predict(h=given.horizon)["mean"]).all():
+            raise CannotTrain("the model gives no finite forecast")
+        return model
+    except Exception:
+        if forecaster.fallback_model is None:
+            raise
+    naive = Naive(alias=alias) if len(y) < season else SeasonalNaive(season, alias=alias)
+    return naive.fit(y=y)
+
+
+def forecast(
+    forecaster: Forecaster,
+    horizon: int,
+    columns: Columns,
+    future: pd.DataFrame | None = None,
+    *,
+    intervals: bool,
+) -> pd.DataFrame:
+    """The next `horizon` steps of each series: id, time, MEAN and, where the model has intervals of its own,
+    the columns `bound("lower", 80)` and so on.
+
+    `future`: id, time and the columns known ahead of at least those steps. Raises CannotTrain where a
+    forecast is not finite.
     """
-    wanted = intervals
-    if _is_mlforecast(forecaster):
-        calibrated = getattr(forecaster, "prediction_intervals", None)
-        wanted = intervals and calibrated is not None and calibrated.h >= horizon
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        predicted = forecaster.predict(h=horizon, level=list(LEVELS) if wanted else None)
-    name = output(forecaster)
-    renamed = {name: MEAN}
-    for level in LEVELS if wanted else ():
-        renamed |= {f"{name}-lo-{level}": bound("lower", level), f"{name}-hi-{level}": bound("upper", level)}
-    answer = predicted[[columns.id, columns.time, *renamed]].rename(columns=renamed)
+    predicted = raw_forecast(forecaster, horizon, columns, future, intervals=intervals)
+    answer = _renamed(predicted, output(forecaster), columns)
     broken = answer.loc[~np.isfinite(answer[MEAN]), columns.id]
     if len(broken):
         raise CannotTrain(f"the model gives no finite forecast for series {broken.iloc[0]!r}")
     return answer
+
+
+def raw_forecast(
+    forecaster: Forecaster,
+    horizon: int,
+    columns: Columns,
+    future: pd.DataFrame | None = None,
+    *,
+    intervals: bool = False,
+) -> pd.DataFrame:
+    """What the forecaster's own `predict` answers, under the library's names."""
+    own = not is_lag_model(forecaster) and series_models.has_intervals(forecaster.models[0])
+    levels = list(LEVELS) if intervals and own else None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return forecaster.predict(
+            h=horizon, level=levels, X_df=_future_of(forecaster, future, horizon, columns)
+        )
+
+
+def onward(
+    forecaster: Forecaster, before: pd.DataFrame, window: pd.DataFrame, given: Situation
+) -> pd.DataFrame:
+    """What a model that was fitted on an earlier part forecasts for `window`, the steps after `before`.
+
+    Its parameters stay as they are, its state goes on to the end of `before` (no gaps in it). A series that
+    it has not seen is fitted, as is a model that keeps no state. The answer is that of `forecast`.
+    """
+    columns = given.columns
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        if is_lag_model(forecaster):
+            used = [columns.id, columns.time, columns.target, *columns.known, *columns.static]
+            predicted = forecaster.predict(
+                h=given.horizon,
+                new_df=before[used],
+                X_df=_future_of(forecaster, window, given.horizon, columns),
+            )
+            return _renamed(predicted, output(forecaster), columns)
+        return _each_onward(forecaster, before, window, given)
+
+
+def _each_onward(
+    forecaster: StatsForecast, before: pd.DataFrame, window: pd.DataFrame, given: Situation
+) -> pd.DataFrame:
+    columns, horizon = given.columns, given.horizon
+    fitted = dict(zip(forecaster.uids, forecaster.fitted_[:, 0], strict=True))
+    wants_x = uses_future(forecaster, columns)
+    numbers = [name for name in columns.known if name not in given.texts] if wants_x else []
+    levels = list(LEVELS) if series_models.has_intervals(forecaster.models[0]) else None
+    past, steps = _parts(before, columns), _parts(window, columns)
+    y, x, ahead = before[columns.target].to_numpy(), before[numbers], window[numbers]
+    names = [MEAN, *(bound(side, level) for level in levels or () for side in ("lower", "upper"))]
+    made = np.full((len(window), len(names)), np.nan)
+    for name, at in steps.items():
+        seen = slice(max(past[name].start, past[name].stop - given.history), past[name].stop)
+        known = x.iloc[seen].to_numpy(dtype=float) if numbers else None
+        to_come = ahead.iloc[at].to_numpy(dtype=float) if numbers else None
+        model = fitted.get(name)
+        if model is not None and hasattr(model, "forward"):
+            found = model.forward(y=y[seen], h=horizon, X=known, X_future=to_come, level=levels)
+        else:
+            made_anew = _fitted_one(forecaster, y[seen], known, given)
+            found = made_anew.predict(h=horizon, X=to_come, level=levels)
+        made[at, 0] = found["mean"]
+        for place, level in enumerate(levels or ()):
+            made[at, 1 + 2 * place] = found[f"lo-{level}"]
+            made[at, 2 + 2 * place] = found[f"hi-{level}"]
+    answer = window[[columns.id, columns.time]].reset_index(drop=True)
+    return answer.assign(**{name: made[:, nth] for nth, name in enumerate(names)})
+
+
+def _parts(frame: pd.DataFrame, columns: Columns) -> dict[object, slice]:
+    """Where each series lies in a frame that is sorted by series."""
+    codes, names = pd.factorize(frame[columns.id])
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    starts = np.r_[0, ends[:-1]]
+    return {name: slice(int(a), int(b)) for name, a, b in zip(names, starts, ends, strict=True)}
+
+
+def _future_of(
+    forecaster: Forecaster, future: pd.DataFrame | None, horizon: int, columns: Columns
+) -> pd.DataFrame | None:
+    """The columns known ahead, in the form that `predict` takes; None where the model uses none."""
+    if future is None or not uses_future(forecaster, columns):
+        return None
+    names = list(columns.known)
+    if not is_lag_model(forecaster):
+        names = [name for name in names if name in forecaster._exog]
+    steps = future.groupby(columns.id, sort=False).head(horizon)
+    return steps[[columns.id, columns.time, *names]].reset_index(drop=True)
+
+
+def _renamed(predicted: pd.DataFrame, name: str, columns: Columns) -> pd.DataFrame:
+    wanted = {name: MEAN}
+    for level in LEVELS:
+        wanted |= {f"{name}-lo-{level}": bound("lower", level), f"{name}-hi-{level}": bound("upper", level)}
+    present = {old: new for old, new in wanted.items() if old in predicted.columns}
+    return predicted[[columns.id, columns.time, *present]].rename(columns=present)
 
 
 def bound(side: Literal["lower", "upper"], level: int) -> str:
@@ -126,12 +275,12 @@ def bound(side: Literal["lower", "upper"], level: int) -> str:
 
 def output(forecaster: Forecaster) -> str:
     """The column in which `predict` puts the forecast."""
-    return next(iter(forecaster.models)) if _is_mlforecast(forecaster) else forecaster.models[0].alias
+    return next(iter(forecaster.models)) if is_lag_model(forecaster) else forecaster.models[0].alias
 
 
 def settings(forecaster: Forecaster) -> str:
     """The model and its settings in one line, for the model card."""
-    if _is_mlforecast(forecaster):
+    if is_lag_model(forecaster):
         text = f"{forecaster!r} {next(iter(forecaster.models.values()))!r}"
         return " ".join(text.split())
     model = forecaster.models[0]
@@ -142,17 +291,20 @@ def settings(forecaster: Forecaster) -> str:
 
 
 def replaced(forecaster: Forecaster) -> list[object]:
-    """The series that the model failed on, so that a seasonal naive stands in for it there."""
-    if _is_mlforecast(forecaster):
+    """The series that the model failed on, so that a naive stands in for it there."""
+    from statsforecast.models import Naive, SeasonalNaive
+
+    if is_lag_model(forecaster) or isinstance(forecaster.models[0], Naive | SeasonalNaive):
         return []
-    wanted = forecaster.models[0]
-    # a constant series makes AutoCES a Naive by itself: only the fallback is counted
-    fallback = type(forecaster.fallback_model) if forecaster.fallback_model is not None else ()
     return [
         name
         for name, fitted in zip(forecaster.uids, forecaster.fitted_[:, 0], strict=True)
-        if not isinstance(fitted, type(wanted)) and isinstance(fitted, fallback)
+        if isinstance(fitted, Naive | SeasonalNaive)
     ]
+
+
+def is_lag_model(forecaster: Forecaster) -> bool:
+    return not hasattr(forecaster, "fallback_model")
 
 
 def warm_up() -> None:
@@ -168,120 +320,30 @@ def warm_up() -> None:
             "y": 10 + np.sin(np.arange(4 * season)) + np.arange(4 * season) % season,
         }
     )
-    given = Situation(
+    for slug in ("seasonal_naive", "dynamic_optimized_theta", "auto_ets", "auto_ces"):
+        given = _warm_up_situation(slug, columns, len(long))
+        forecast(fit(build(slug, given), long, given), given.horizon, columns, intervals=True)
+    lag_models.build("lightgbm", _warm_up_situation("lightgbm", columns, len(long))).preprocess(
+        long, static_features=[]
+    )
+
+
+def _warm_up_situation(slug: str, columns: Columns, rows: int) -> Situation:
+    return Situation(
+        model_name=slug,
         columns=columns,
         frequency="MS",
-        season_length=season,
+        season_length=12,
         horizon=2,
         series=1,
-        shortest=len(long),
-        rows=len(long),
+        shortest=rows,
+        usual=rows,
+        rows=rows,
         seed=0,
         threads=1,
     )
-    for slug in _STATISTICAL:
-        forecast(fit(build(slug, given), long, given), given.horizon, columns, intervals=True)
-    _lightgbm(given).preprocess(long, static_features=[])
-
-
-# --- the models ---------------------------------------------------------------------------------
-
-
-def _seasonal_naive(season: int) -> Any:
-    from statsforecast.models import SeasonalNaive
-
-    return SeasonalNaive(season)
-
-
-def _theta(season: int) -> Any:
-    from statsforecast.models import DynamicOptimizedTheta
-
-    return DynamicOptimizedTheta(season)
-
-
-def _ets(season: int) -> Any:
-    from statsforecast.models import MSTL, AutoETS
-
-    if season <= _LONGEST_ETS_SEASON:
-        return AutoETS(season)
-    # a long season is taken out by loess first, as R's forecast::stlf does
-    return MSTL(season, trend_forecaster=AutoETS(model="ZZN"), alias="AutoETS")
-
-
-def _ces(season: int) -> Any:
-    from statsforecast.models import AutoCES
-
-    return AutoCES(season, alias="AutoCES")
-
-
-_STATISTICAL: dict[str, Callable[[int], Any]] = {
-    "seasonal_naive": _seasonal_naive,
-    "dynamic_optimized_theta": _theta,
-    "auto_ets": _ets,
-    "auto_ces": _ces,
-}
-
-
-def _lightgbm(given: Situation) -> MLForecast:
-    from lightgbm import LGBMRegressor
-    from mlforecast import MLForecast
-    from mlforecast.lag_transforms import RollingMean, RollingStd
-    from mlforecast.target_transforms import Differences, LocalStandardScaler
-
-    large = given.rows >= 2_000
-    model = LGBMRegressor(
-        n_estimators=200,
-        learning_rate=0.05,
-        num_leaves=31 if large else 15,
-        min_child_samples=20 if large else 5,
-        random_state=given.seed,
-        n_jobs=given.threads,
-        deterministic=True,
-        force_row_wise=True,
-        verbosity=-1,
-    )
-    window = max(3, min(given.season_length, given.shortest // 3))
-    # trees cannot go beyond what they have seen, so they learn the steps, not the level
-    transforms: list[Any] = [Differences([1])]
-    if given.series > 1:
-        transforms.append(LocalStandardScaler())
-    own = {given.columns.id, given.columns.time, given.columns.target}
-    features = [name for name in _DATE_FEATURES.get(unit(given.frequency) or "", []) if name not in own]
-    return MLForecast(
-        models={_output("LightGBM", given.columns): model},
-        freq=step(given.frequency),
-        lags=_lags(given),
-        lag_transforms={1: [RollingMean(window, min_samples=1), RollingStd(window, min_samples=2)]},
-        target_transforms=transforms,
-        date_features=features,
-    )
-
-
-def _lags(given: Situation) -> list[int]:
-    """The last steps, and the same step a season and two ago; at most a third of the shortest series."""
-    season = given.season_length
-    recent = range(1, (min(season, 12) if season > 1 else 8) + 1)
-    seasonal = [season, season + 1, 2 * season] if season > 1 else []
-    longest = max(1, given.shortest // 3)
-    return sorted({lag for lag in [*recent, *seasonal] if lag <= longest})
-
-
-def _conformal(given: Situation) -> dict[str, Any]:
-    """Arguments of `MLForecast.fit` for intervals, where the shortest series is long enough for them."""
-    from mlforecast.utils import PredictionIntervals
-
-    least, most = _CALIBRATION
-    needed = max(LEAST_TRAINING, 2 * given.season_length, 2 * max(_lags(given)))
-    most = max(least, min(most, _CALIBRATION_STEPS // given.horizon))
-    windows = min(most, (given.shortest - needed) // given.horizon)
-    if not given.intervals or windows < least:
-        return {}
-    return {"prediction_intervals": PredictionIntervals(n_windows=windows, h=given.horizon)}
 
 
 def _output(name: str, columns: Columns) -> str:
-    return f"{name}_forecast" if name in (columns.id, columns.time, columns.target) else name
-
-
-def _is_mlforecast(forecaster: Forecaster) -> bool:
-    return not hasattr(forecaster, "fallback_model")
+    own = (columns.id, columns.time, columns.target, *columns.known, *columns.static)
+    return f"{name}_forecast" if name in own else name

@@ -15,14 +15,16 @@ import pytest
 from statsforecast.utils import AirPassengersDF
 from statsmodels.datasets import co2, macrodata, sunspots
 
-from services.trainer import fit_series, series
+from services.trainer import fit_series, predictions, report, series, series_pace, series_rows
 from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.outcome import MODEL_FILE, FitOutcome
-from shared.contracts import METRICS, MODELS, UNSET, Notice, Plan, TaskType
+from services.trainer.report import predict
+from shared.contracts import METRICS, MODELS, UNSET, Plan, TaskType
 from shared.errors import CannotTrain
 
-SLUGS = list(MODELS[TaskType.TIME_SERIES])
+SLUGS = [slug for slug, choice in MODELS[TaskType.TIME_SERIES].items() if choice.default]
+OTHERS = sorted(set(MODELS[TaskType.TIME_SERIES]) - set(SLUGS))
 
 
 def air() -> pd.DataFrame:
@@ -50,11 +52,14 @@ def plan_for(
     **more: object,
 ) -> Plan:
     facts = series.describe(frame, time, by, target, horizon)
+    details = facts.details()
+    if "details_windows" in more:
+        details["windows"] = more.pop("details_windows")
     chosen = {
         "task_type": TaskType.TIME_SERIES,
         "target": target,
         "metric": "mase",
-        "roles": {},
+        "roles": facts.roles,
         "models": SLUGS,
         "rows": len(frame),
         "test_size": 0.2,
@@ -69,7 +74,7 @@ def plan_for(
         "frequency": facts.frequency,
         "season_length": facts.season_length,
         "warnings": facts.warnings,
-        "details": {"windows": facts.windows},
+        "details": details,
     }
     return Plan(**(chosen | more))
 
@@ -106,7 +111,7 @@ def test_every_model_is_scored_and_forecasts(
     assert list(outcome.metrics) == list(METRICS[TaskType.TIME_SERIES])
     assert all(value is not None and math.isfinite(value) for value in outcome.metrics.values())
     assert outcome.cv_mean is not None and outcome.cv_std is not None
-    assert (outcome.details["windows"], outcome.details["refit"]) == (3, True)
+    assert (outcome.details["windows"], outcome.details["refit"]) == (5, True)
     assert outcome.fit_seconds > 0 and outcome.predict_ms_per_row > 0
     assert outcome.warnings == []
 
@@ -128,11 +133,40 @@ def test_every_model_is_scored_and_forecasts(
 
 
 def test_the_models_are_ahead_of_the_seasonal_naive(passengers: dict[str, tuple[FitOutcome, Path]]) -> None:
-    baseline = passengers["seasonal_naive"][0].cv_mean
-    assert baseline is not None
+    baseline = passengers["seasonal_naive"][0]
+    assert baseline.cv_mean is not None and baseline.beats_seasonal_naive is None
     for slug in SLUGS[1:]:
-        score = passengers[slug][0].cv_mean
-        assert score is not None and score < baseline
+        outcome = passengers[slug][0]
+        assert outcome.cv_mean is not None and outcome.cv_mean < baseline.cv_mean
+        assert outcome.beats_seasonal_naive is True
+        # all are measured against the same steps of the same baseline
+        assert outcome.details["validation_seasonal_naive"]["mase"] == pytest.approx(baseline.cv_mean)
+
+
+def test_intervals_hold_what_they_promise(passengers: dict[str, tuple[FitOutcome, Path]]) -> None:
+    for outcome, _ in passengers.values():
+        found = outcome.details["intervals"]
+        assert found["steps"] == 70
+        assert found["method"] in ("widened", "conformal")
+        assert abs(found["coverage"]["80"] - 0.8) < 0.13 and abs(found["coverage"]["95"] - 0.95) < 0.06
+        if found["method"] == "widened":
+            # what the model itself would have said held too little
+            assert found["factor"] > 1 and found["own_coverage"]["95"] < found["coverage"]["95"]
+
+
+@pytest.mark.parametrize("slug", OTHERS)
+def test_models_for_some_kinds_of_series(slug: str, tmp_path: Path) -> None:
+    """Demand that is mostly none, two weeks and a half of it, with a day and a week that recur."""
+    rng = np.random.default_rng(3)
+    times = pd.date_range("2024-01-01", periods=400, freq="h")
+    busy = (times.hour > 8) & (times.dayofweek < 5)
+    frame = pd.DataFrame({"at": times, "sold": rng.poisson(np.where(busy, 1.0, 0.1))})
+    plan = plan_for(frame, "at", "sold", horizon=24)
+    outcome = fitted(frame, plan, slug, tmp_path)
+    assert outcome.cv_mean is not None and outcome.details["intervals"]["steps"] == 120
+    (said,) = [w.evidence for w in outcome.warnings if w.code == "loses-to-seasonal-naive"] or [None]
+    assert (said is None) is outcome.beats_seasonal_naive
+    assert all(p.lower_95 < p.lower_80 < p.mean < p.upper_80 < p.upper_95 for p in outcome.forecast)
 
 
 def test_pickles_open_elsewhere_without_our_code(
@@ -183,7 +217,7 @@ def test_held_out_steps_are_not_seen_by_what_is_scored(slug: str, tmp_path: Path
     assert one.forecast[0].time == "1961-01-31T00:00:00Z" and len(one.forecast) == 14
 
 
-@pytest.mark.parametrize("slug", SLUGS)
+@pytest.mark.parametrize("slug", ["seasonal_naive", "auto_ets", "auto_ces", "lightgbm", "ridge"])
 def test_several_series_of_other_ends_with_gaps(slug: str, tmp_path: Path) -> None:
     frame = macro()
     plan = plan_for(frame, "q", "value", "what", horizon=4)
@@ -200,6 +234,69 @@ def test_several_series_of_other_ends_with_gaps(slug: str, tmp_path: Path) -> No
     # the longest series is shown; the gap in what was held out is left open
     assert outcome.plots[0].data["series"] == "cpi"
     assert [value is None for value in outcome.plots[0].data["actual"]] == [False, True, False, False]
+
+
+def promoted(known: int = 10) -> pd.DataFrame:
+    """Two shops whose sales follow a price that is planned `known` days ahead; the weather is not."""
+    rng = np.random.default_rng(1)
+    shops = []
+    for shop, level in (("a", 50.0), ("b", 80.0)):
+        days = pd.date_range("2024-01-01", periods=150 + known)
+        off = rng.random(len(days)) < 0.2
+        sold = level + 5 * (days.dayofweek == 5) + 30 * off + rng.normal(0, 1, len(days))
+        frame = pd.DataFrame({"shop": shop, "day": days.astype(str), "sold": sold, "off": off})
+        frame["plan"] = np.where(off, "campaign", "none")
+        frame["weather"] = rng.normal(size=len(days))
+        frame.loc[150:, ["sold", "weather"]] = np.nan
+        shops.append(frame)
+    return pd.concat(shops, ignore_index=True)
+
+
+@pytest.mark.parametrize("slug", ["lightgbm", "ridge", "auto_arima", "seasonal_naive"])
+def test_what_is_known_of_the_time_to_come_is_used(slug: str, tmp_path: Path) -> None:
+    frame = promoted()
+    plan = plan_for(frame, "day", "sold", "shop", details_windows=2)
+    assert plan.details["known"] == ["off", "plan"]
+    outcome = fitted(frame, plan, slug, tmp_path)
+    by_day = {(p.series, p.time[:10]): p.mean for p in outcome.forecast}
+    to_come = frame[frame["sold"].isna()]
+    means = [by_day[(row.shop, row.day)] for row in to_come.itertuples()]
+    lift = np.mean(np.array(means)[to_come["off"]]) - np.mean(np.array(means)[~to_come["off"]])
+    assert bool(lift > 20) is (slug != "seasonal_naive")
+
+    # the script that goes with the pickle answers the same, and says what it lacks
+    schema = report.schema(plan)
+    path = tmp_path / MODEL_FILE
+    if slug == "seasonal_naive":
+        assert outcome.example.rows == [{"h": 10}]
+        rows = None
+    else:
+        assert set(outcome.example.rows[0]) == {"shop", "day", "off", "plan"}
+        with pytest.raises(
+            predict.Problem, match=r"goes by what is known of the steps to come.*'shop', 'day'"
+        ):
+            predict.forecast(path, 10, None, schema, None)
+        rows = to_come.sample(frac=1, random_state=0)
+        assert predict.columns_ahead(predict.open_model(path), schema) == (
+            ["off"] if slug == "auto_arima" else ["off", "plan"]
+        )
+    answered = predict.forecast(path, 10, rows, schema, 80)
+    column = outcome.details["output_column"]
+    assert answered[column].tolist() == pytest.approx([p.mean for p in outcome.forecast])
+    assert answered[f"{column}-lo-80"].tolist() == pytest.approx([p.lower_80 for p in outcome.forecast])
+
+
+def test_a_series_that_is_too_short_is_forecast_all_the_same(tmp_path: Path) -> None:
+    frame = air().assign(line="old")
+    short = pd.DataFrame({"month": frame["month"].tail(5), "passengers": [3.0, 4, 3, 5, 4], "line": "new"})
+    plan = plan_for(pd.concat([frame, short]), "month", "passengers", "line", horizon=6)
+    assert "short-series" in [w.code for w in plan.warnings]
+    for slug in ("auto_ets", "auto_ces", "dynamic_optimized_theta", "lightgbm", "ridge"):
+        outcome = fitted(pd.concat([frame, short]), plan, slug, tmp_path / slug)
+        assert [p.series for p in outcome.forecast] == ["new"] * 6 + ["old"] * 6
+        assert all(0 < p.mean < 20 for p in outcome.forecast[:6])
+        # what it says is counted in no score
+        assert outcome.details["steps_held_out"] == 6
 
 
 def test_steps_counted_by_year_stay_numbers(tmp_path: Path) -> None:
@@ -219,16 +316,25 @@ def test_a_long_season_goes_through_loess(tmp_path: Path) -> None:
     assert ets.cv_mean is not None and naive.cv_mean is not None and ets.cv_mean < naive.cv_mean
 
 
-def test_no_time_left_means_one_window_and_no_refit(tmp_path: Path) -> None:
+def test_no_time_left_means_the_same_cut_offs_with_the_first_parameters(tmp_path: Path) -> None:
     frame = air()
-    outcome = fitted(frame, plan_for(frame, "month", "passengers"), "auto_ets", tmp_path, seconds=0)
-    assert [(w.code, w.evidence) for w in outcome.warnings] == [
-        ("validation-shortened", "1 of 3"),
+    plan = plan_for(frame, "month", "passengers")
+    hurried = fitted(frame, plan, "auto_ets", tmp_path / "hurried", seconds=0)
+    assert [(w.code, w.evidence) for w in hurried.warnings] == [
+        ("validation-shortened", "4 of 5"),
         ("refit-skipped", UNSET),
     ]
-    assert outcome.cv_mean is not None and outcome.cv_std == 0
-    assert outcome.details["refit"] is False
-    assert outcome.forecast[0].time == "1961-01-31T00:00:00Z"
+    assert hurried.details["refit"] is False and hurried.details["windows"] == 5
+    # the model has seen nothing of the last six horizons; the results go on from the table's end all the same
+    assert hurried.example.predictions[0]["month"] == "1954-01-31T00:00:00Z"
+    assert hurried.forecast[0].time == "1961-01-31T00:00:00Z" and len(hurried.forecast) == 14
+    # what is forecast is the same for every model of the run, however much time it had
+    unhurried = fitted(frame, plan, "seasonal_naive", tmp_path / "unhurried")
+    files = [tmp_path / name / predictions.PREDICTIONS_FILE for name in ("hurried", "unhurried")]
+    one, other = (predictions.read(file, columns=1) for file in files)
+    assert one.train.tolist() == other.train.tolist() == list(range(60, 130))
+    assert one.fold.tolist() == other.fold.tolist() and len(one.test) == 14
+    assert unhurried.beats_seasonal_naive is None and hurried.beats_seasonal_naive is True
 
 
 def many(count: int) -> pd.DataFrame:
@@ -243,24 +349,29 @@ def many(count: int) -> pd.DataFrame:
 
 
 def test_too_many_series_for_the_time_are_refused_before_they_are_fitted(tmp_path: Path) -> None:
-    frame = many(30)
-    with pytest.raises(CannotTrain, match=r"on 30 series would take about .* s, and 0 s are left"):
+    frame = many(60)
+    with pytest.raises(CannotTrain, match=r"on 60 series would take about .* s, and 0 s are left"):
         fitted(frame, plan_for(frame, "t", "y", "id"), "auto_ets", tmp_path, seconds=0)
 
 
-def test_short_of_time_some_of_many_series_are_backtested(tmp_path: Path) -> None:
-    frame = many(30)
-    plan = plan_for(frame, "t", "y", "id")
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    with pa.OSFile(str(tmp_path / "t"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    candidate = fit_series._candidate(tmp_path / "t", plan, "seasonal_naive", 1)
-    train, _ = fit_series._split(candidate.long, candidate.columns, candidate.horizon)
-    notices: list[Notice] = []
-    # a fit of all of them takes 200 s of the 100 there are: 0.8 of the half of them
-    chosen = fit_series._affordable_series(candidate, train, Clock(100), 200.0, notices)
-    assert (chosen["id"].nunique(), [w.evidence for w in notices]) == (11, ["11 of 30"])
-    assert chosen.groupby("id").size().eq(40 - candidate.horizon).all()
+@pytest.mark.parametrize(
+    ("slug", "cost", "answer"),
+    [
+        ("auto_ets", {"full": 0.2, "narrow": 0.1, "single": 0.01}, ("full", None)),
+        ("auto_ets", {"full": 1, "narrow": 0.2, "single": 0.01}, ("narrow", None)),
+        ("auto_ets", {"full": 9, "narrow": 3, "single": 0.2}, ("single", None)),
+        ("auto_ces", {"full": 1}, ("full", 2_666)),
+    ],
+)
+def test_what_there_is_time_for_is_found_out_on_a_part(
+    slug: str, cost: dict[str, float], answer: tuple[str, int | None]
+) -> None:
+    columns = series_rows.Columns(id="id", time="t", target="y")
+    long = pd.DataFrame({"id": "a", "t": np.arange(10_000), "y": 0.0})
+    found = series_pace.pace(slug, long, columns, 7, Clock(10), lambda _part, effort: cost[effort])
+    assert found[0] == answer[0]
+    # 1,000 steps take a second, all of them thrice 30 s, and there are 8
+    assert found[1] is None if answer[1] is None else found[1] == pytest.approx(answer[1], rel=0.2)
 
 
 def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
@@ -301,12 +412,14 @@ def test_the_shortest_series_allowed_is_fitted(slug: str, tmp_path: Path) -> Non
 
 def _situation(series_column: str, time: str, target: str) -> time_series.Situation:
     return time_series.Situation(
-        columns=series.Columns(id=series_column, time=time, target=target),
+        model_name="auto_ets",
+        columns=series_rows.Columns(id=series_column, time=time, target=target),
         frequency="MS",
         season_length=12,
         horizon=3,
         series=1,
         shortest=100,
+        usual=100,
         rows=100,
         seed=0,
         threads=1,
@@ -324,16 +437,17 @@ def test_forks_of_a_warmed_up_process_can_use_threads() -> None:
 import os
 import numpy as np, pandas as pd
 from services.trainer.candidates import time_series
-from services.trainer.series import Columns
+from services.trainer.series_rows import Columns
 time_series.warm_up()
 pid = os.fork()
 if pid == 0:
     columns = Columns(id="id", time="t", target="y")
     times = pd.date_range("1990-01-01", periods=100, freq="MS")
     long = pd.DataFrame({"id": "a", "t": times, "y": np.sin(np.arange(100.0))})
-    given = time_series.Situation(columns=columns, frequency="MS", season_length=12, horizon=3, series=1,
-                                  shortest=100, rows=100, seed=0, threads=2)
     for slug in ("lightgbm", "auto_ets"):
+        given = time_series.Situation(model_name=slug, columns=columns, frequency="MS", season_length=12,
+                                      horizon=3, series=1, shortest=100, usual=100, rows=100, seed=0,
+                                      threads=2)
         model = time_series.fit(time_series.build(slug, given), long, given)
         time_series.forecast(model, 3, columns, intervals=True)
     os._exit(0)

@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from statsforecast.utils import AirPassengersDF
 from statsmodels.datasets import co2, macrodata, sunspots
 
-from services.trainer import series, series_times
-from shared.contracts import Plan, TaskType
+from services.trainer import series, series_rows, series_times
+from shared.contracts import UNSET, Plan, TaskType
 from shared.errors import CannotTrain, InvalidRequest
 
 
@@ -31,7 +32,7 @@ def plan_for(frame: pd.DataFrame, time: str, target: str, by: str | None, horizo
         task_type=TaskType.TIME_SERIES,
         target=target,
         metric="mase",
-        roles={},
+        roles=facts.roles,
         models=["seasonal_naive"],
         rows=len(frame),
         test_size=0.2,
@@ -46,7 +47,7 @@ def plan_for(frame: pd.DataFrame, time: str, target: str, by: str | None, horizo
         frequency=facts.frequency,
         season_length=facts.season_length,
         warnings=facts.warnings,
-        details={"windows": facts.windows},
+        details=facts.details(),
     )
 
 
@@ -110,7 +111,7 @@ def test_frequency_is_found_with_and_without_gaps(alias: str, season: int) -> No
 )  # fmt: skip
 def test_spellings_of_time_are_read(written: list[str], first: str) -> None:
     frame = table(written)
-    long = series.prepare(frame, plan_for(frame, "when", "value", None))
+    long = series.prepare(frame, plan_for(frame, "when", "value", None)).long
     assert long["when"].iloc[0] == pd.Timestamp(first)
     assert long["value"].notna().all() and len(long) == len(written)
 
@@ -153,7 +154,7 @@ def test_whole_numbers_are_steps_or_dates(numbers: list[float], frequency: str, 
     frame = table(numbers)
     plan = plan_for(frame, "when", "value", None)
     assert plan.frequency == frequency
-    assert series.prepare(frame, plan)["when"].iloc[0] == first
+    assert series.prepare(frame, plan).long["when"].iloc[0] == first
     assert ("time-format" in [w.code for w in plan.warnings]) == (not isinstance(first, int))
 
 
@@ -163,7 +164,7 @@ def test_two_digit_years_are_read_in_one_way_throughout() -> None:
         frame = table(days.strftime(written))
         plan = plan_for(frame, "when", "value", None)
         assert (plan.frequency, plan.warnings) == ("D", [])
-        assert list(series.prepare(frame, plan)["when"]) == list(days)
+        assert list(series.prepare(frame, plan).long["when"]) == list(days)
 
 
 @pytest.mark.parametrize(
@@ -229,20 +230,97 @@ def test_duplicates_name_series_time_and_lines() -> None:
 
 def test_a_horizon_that_is_too_long_names_the_series_and_its_length() -> None:
     days = pd.date_range("2020-01-01", periods=60).astype(str)
-    frame = pd.concat([table(days).assign(shop="long"), table(days[:20]).assign(shop="short")])
+    frame = pd.concat([table(days[:40]).assign(shop="long"), table(days[:20]).assign(shop="short")])
     with pytest.raises(InvalidRequest) as caught:
-        series.describe(frame, "when", "shop", "value", 10)
+        series.describe(frame, "when", "shop", "value", 17)
     assert caught.value.errors == [
-        ("/horizon", "series 'short' has 20 steps; a horizon of 10 needs 28 (at most 6 is possible here)")
+        (
+            "/horizon",
+            "series 'long' has 40 steps, series 'short' has 20 steps; a horizon of 17 needs 42 "
+            "(at most 16 is possible here)",
+        )
     ]
-    assert series.describe(frame, "when", "shop", "value", 6).horizon == 6
+    facts = series.describe(frame, "when", "shop", "value", 16)
+    assert (facts.horizon, facts.series, facts.scored) == (16, 2, 1)
 
 
-def test_a_series_that_is_too_short_is_named() -> None:
+def test_short_series_do_not_keep_the_others_from_being_forecast() -> None:
     days = pd.date_range("2020-01-01", periods=60).astype(str)
-    frame = pd.concat([table(days).assign(shop="long"), table(days[:9]).assign(shop="short")])
-    with pytest.raises(CannotTrain, match="at least 10 rows with a known 'value': 'short' has 9"):
+    parts = {"long": 60, "also": 55, "short": 9, "tiny": 2}
+    frame = pd.concat([table(days[:n]).assign(shop=name) for name, n in parts.items()])
+    facts = series.describe(frame, "when", "shop", "value", 6)
+    assert (facts.series, facts.scored, facts.shortest, facts.season_length) == (3, 2, 9, 7)
+    told = {notice.code: notice for notice in facts.warnings}
+    assert told["series-left-out"].evidence == "'tiny' has 2"
+    assert told["short-series"].evidence == "'short' has 9 steps; 20 are needed"
+
+
+def test_no_series_that_is_long_enough_is_told() -> None:
+    days = pd.date_range("2020-01-01", periods=60).astype(str)
+    frame = pd.concat([table(days[:8]).assign(shop="longer"), table(days[:5]).assign(shop="short")])
+    with pytest.raises(CannotTrain, match="at least 10 rows with a known 'value': 'longer' has 8, 'short'"):
         series.describe(frame, "when", "shop", "value", None)
+
+
+def test_rows_that_say_the_same_twice_are_one() -> None:
+    frame = table(pd.date_range("2020-01-01", periods=30))
+    twice = pd.concat([frame, frame.iloc[[4, 5]]])
+    facts = described(twice)
+    assert codes(facts) == ["duplicate-rows"] and facts.longest == 30
+    assert facts.warnings[0].evidence == "line 32 is again 2020-01-05T00:00:00Z"
+
+
+def test_counted_steps_show_their_season() -> None:
+    months = pd.DataFrame({"when": np.arange(144), "value": AirPassengersDF["y"].to_numpy()})
+    facts = described(months)
+    assert facts.season_length == 12 and codes(facts) == ["season-found"]
+    # the sun's eleven years are no season: they come early and late
+    assert series.describe(sunspots.load_pandas().data, "YEAR", None, "SUNACTIVITY", 5).season_length == 1
+
+
+def with_plans(known: int = 12) -> pd.DataFrame:
+    """Two shops of 80 days and `known` more that are planned."""
+    shops = []
+    for shop, size in (("a", "large"), ("b", "small")):
+        frame = table(pd.date_range("2024-01-01", periods=80 + known)).assign(shop=shop, size=size)
+        frame["price"] = 5.0 + (np.arange(len(frame)) % 9 == 0)
+        frame["holiday"] = np.where(np.arange(len(frame)) % 11 == 0, "yes", "no")
+        frame["visitors"] = frame["value"] * 2
+        frame.loc[frame.index >= 80, ["value", "visitors"]] = np.nan
+        shops.append(frame.assign(note="x"))
+    return pd.concat(shops, ignore_index=True)
+
+
+def test_columns_are_told_apart_by_when_they_are_known() -> None:
+    facts = series.describe(with_plans(), "when", "shop", "value", None)
+    assert facts.horizon == 12
+    assert (facts.known, facts.static) == (["price", "holiday"], ["size"])
+    assert facts.roles == {"price": "numeric", "holiday": "categorical", "size": "categorical"}
+    told = [(w.code, w.column) for w in facts.warnings if w.code.startswith("columns")]
+    assert told == [
+        ("columns-known-ahead", UNSET),
+        ("columns-of-series", "size"),
+        ("columns-not-used", "visitors"),
+        ("columns-not-used", "note"),
+    ]
+    # fewer rows ahead than the horizon that was asked for
+    facts = series.describe(with_plans(5), "when", "shop", "value", 10)
+    assert facts.known == [] and "columns-known-ahead" not in codes(facts)
+    (few,) = [w for w in facts.warnings if w.code == "columns-not-used" and w.column is UNSET]
+    assert few.evidence == "the rows after the last known target are 5 steps, 10 were asked for"
+
+
+def test_the_future_is_kept_apart_from_the_past() -> None:
+    frame = with_plans()
+    prepared = series.prepare(frame, plan_for(frame, "when", "value", "shop"))
+    assert list(prepared.long) == ["shop", "when", "value", "price", "holiday", "size"]
+    assert list(prepared.future) == ["shop", "when", "price", "holiday"]
+    assert len(prepared.long) == 160 and prepared.long["value"].notna().all()
+    assert (
+        prepared.future.groupby("shop")["when"].agg(["min", "size"]).values.tolist()
+        == [[pd.Timestamp("2024-03-21"), 12]] * 2
+    )
+    assert prepared.future["price"].tolist() == frame.loc[frame["value"].isna(), "price"].tolist()
 
 
 def test_columns_must_be_there_and_differ() -> None:
@@ -261,8 +339,8 @@ def test_a_constant_target_is_refused() -> None:
 @pytest.mark.parametrize(
     ("periods", "alias", "horizon", "season", "windows"),
     [
-        (144, "MS", 14, 12, 3),
-        (300, "MS", 24, 12, 3),
+        (144, "MS", 14, 12, 5),
+        (300, "MS", 24, 12, 5),
         (40, "MS", 4, 12, 3),
         (20, "MS", 2, 1, 5),
         (10, "YS", 1, 1, 1),
@@ -274,7 +352,9 @@ def test_horizon_season_and_windows(
     facts = described(table(pd.date_range("1950-01-01", periods=periods, freq=alias)))
     assert (facts.horizon, facts.season_length, facts.windows) == (horizon, season, windows)
     # what the last backtest is fitted on is what the models can take
-    assert periods - (windows + 1) * horizon >= max(series.LEAST_TRAINING, 2 * season if season > 1 else 0)
+    assert periods - (windows + 1) * horizon >= max(
+        series_rows.LEAST_TRAINING, 2 * season if season > 1 else 0
+    )
 
 
 def test_series_of_other_starts_ends_and_weekdays_keep_their_own_times() -> None:
@@ -284,7 +364,7 @@ def test_series_of_other_starts_ends_and_weekdays_keep_their_own_times() -> None
     plan = plan_for(frame, "when", "value", "shop")
     assert plan.frequency == "7D"
     assert plan.season_length == 1 and "season-not-used" in [w.code for w in plan.warnings]
-    long = series.prepare(frame, plan)
+    long = series.prepare(frame, plan).long
     expected = pd.concat([one, two])[["shop", "when", "value"]].reset_index(drop=True)
     pd.testing.assert_frame_equal(long, expected, check_dtype=False)
 
@@ -293,7 +373,7 @@ def test_gaps_are_filled_from_the_part_at_hand_alone() -> None:
     frame = table(pd.date_range("2020-01-01", periods=40)).drop(index=[10, 11, 30])
     frame.loc[39, "value"] = np.nan
     plan = plan_for(frame, "when", "value", None)
-    long = series.prepare(frame, plan)
+    long = series.prepare(frame, plan).long
     assert len(long) == 39
     assert list(np.flatnonzero(long["value"].isna())) == [10, 11, 30]
     names = series.columns("value", "when", None)
@@ -309,7 +389,7 @@ def test_reports_on_changing_days_are_moved_to_their_month() -> None:
     frame = table((months + pd.to_timedelta(rng.integers(0, 27, 60), "D")).astype(str))
     facts = described(frame)
     assert (facts.frequency, codes(facts)) == ("MS", ["irregular-times"])
-    long = series.prepare(frame, plan_for(frame, "when", "value", None))
+    long = series.prepare(frame, plan_for(frame, "when", "value", None)).long
     assert list(long["when"]) == list(months)
 
 
@@ -319,7 +399,7 @@ def test_a_daily_series_at_changing_hours_is_daily() -> None:
     frame = table(days + pd.to_timedelta(rng.integers(0, 86_000, 60), "s"))
     plan = plan_for(frame, "when", "value", None)
     assert plan.frequency == "D"
-    assert list(series.prepare(frame, plan)["when"]) == list(days)
+    assert list(series.prepare(frame, plan).long["when"]) == list(days)
 
 
 def test_times_without_any_order_are_refused() -> None:
@@ -334,7 +414,7 @@ def test_days_in_a_zone_keep_their_dates_over_a_clock_change() -> None:
     frame = table(times)
     plan = plan_for(frame, "when", "value", None)
     assert plan.frequency == "D" and not plan.warnings
-    assert series.prepare(frame, plan)["when"].iloc[-1] == pd.Timestamp("2020-04-29")
+    assert series.prepare(frame, plan).long["when"].iloc[-1] == pd.Timestamp("2020-04-29")
 
 
 def test_hours_in_a_zone_are_even_in_utc() -> None:
@@ -342,7 +422,7 @@ def test_hours_in_a_zone_are_even_in_utc() -> None:
     frame = table(times)
     plan = plan_for(frame, "when", "value", None)
     assert plan.frequency == "h" and not plan.warnings
-    assert series.prepare(frame, plan)["when"].iloc[0] == pd.Timestamp("2020-10-23T22:00")
+    assert series.prepare(frame, plan).long["when"].iloc[0] == pd.Timestamp("2020-10-23T22:00")
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
@@ -352,7 +432,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
     shuffled = frame.sample(frac=1, random_state=1).reset_index(drop=True)
     plan, other = (plan_for(f, "q", "value", "what") for f in (frame, shuffled))
     assert plan == other
-    pd.testing.assert_frame_equal(series.prepare(frame, plan), series.prepare(shuffled, plan))
+    pd.testing.assert_frame_equal(series.prepare(frame, plan).long, series.prepare(shuffled, plan).long)
 
 
 def test_weekly_co2_has_its_gaps_counted() -> None:
@@ -361,13 +441,13 @@ def test_weekly_co2_has_its_gaps_counted() -> None:
     facts = series.describe(frame, "date", None, "ppm", None)
     assert (facts.frequency, facts.season_length, facts.horizon) == ("W-SAT", 52, 104)
     assert [w.code for w in facts.warnings] == ["missing-target", "gaps-filled"]
-    long = series.prepare(frame, plan_for(frame, "date", "ppm", None))
+    long = series.prepare(frame, plan_for(frame, "date", "ppm", None)).long
     assert len(long) == len(data) and long["ppm"].isna().sum() == data["co2"].isna().sum()
 
 
 def test_sunspots_keep_their_years_as_numbers() -> None:
     data = sunspots.load_pandas().data
-    long = series.prepare(data, plan_for(data, "YEAR", "SUNACTIVITY", None))
+    long = series.prepare(data, plan_for(data, "YEAR", "SUNACTIVITY", None)).long
     assert long.columns.tolist() == ["unique_id", "YEAR", "SUNACTIVITY"]
     assert long["YEAR"].tolist() == list(range(1700, 2009))
     assert series_times.as_text(long["YEAR"].iloc[0]) == "1700"

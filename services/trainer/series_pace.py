@@ -1,0 +1,64 @@
+"""How much of a forecaster's work there is time for, found out on a part of the series."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from services.trainer.budget import Clock
+from services.trainer.candidates.series_models import SEARCHING, Effort
+from services.trainer.series_rows import Columns
+from shared.errors import CannotTrain
+
+PROBED_SERIES = 5
+PROBED_STEPS = 1_000
+PROBE_ABOVE_ROWS = 2_000
+"""Less is fitted in no time; trying a part of it first would cost more than it tells."""
+FITS = 3
+"""The earliest cut-off's, the training part's and the last on all there is."""
+_EFFORTS: tuple[Effort, ...] = ("full", "narrow", "single")
+
+TimedFit = Callable[[pd.DataFrame, Effort], float]
+"""Fits on a part with so much effort and answers the seconds."""
+
+
+def pace(
+    model_name: str, train: pd.DataFrame, columns: Columns, season: int, clock: Clock, timed: TimedFit
+) -> tuple[Effort, int | None]:
+    """The effort there is time for, and how many steps of each series (None: as ever).
+
+    A model for each series takes as long as there are series and steps. Raises CannotTrain where a single
+    fit of them would not be done in time.
+    """
+    sizes = train.groupby(columns.id, sort=False).size()
+    if len(train) <= PROBE_ABOVE_ROWS:
+        return "full", None
+    chosen = sizes.index[np.linspace(0, len(sizes) - 1, min(PROBED_SERIES, len(sizes))).astype(int)]
+    part = train[train[columns.id].isin(chosen)].groupby(columns.id, sort=False).tail(PROBED_STEPS)
+    # what is imported and compiled at the first fit is paid once
+    few = part[part[columns.id] == chosen[0]].tail(4 * season + 20)
+    timed(few, "full")
+    expected = 0.0
+    for effort in _EFFORTS if model_name in SEARCHING else ("full",):
+        expected = timed(part, effort) * len(train) / len(part)
+        if clock.fits(FITS * expected):
+            return effort, None
+    room = max(clock.left(), 0.0) * 0.8
+    shorter = int(sizes.max() * room / (FITS * expected))
+    if shorter >= max(PROBED_STEPS // 2, 4 * season):
+        return effort, shorter
+    if 1.5 * expected <= room:
+        return effort, None
+    raise CannotTrain(
+        f"fitting this model on {len(sizes):,} series would take about {expected:,.0f} s, and "
+        f"{max(clock.left(), 0):,.0f} s are left for it; a larger time_budget_s would do"
+    )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

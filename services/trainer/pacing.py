@@ -72,7 +72,7 @@ def _own(candidate: Candidate, part: Part) -> int:
     plain = msgspec.structs.replace(candidate.situation(part.learn), settings=Settings())
     library = boosting.LIBRARIES.get(candidate.model_name)
     if library is not None:
-        return boosting.rounds(plain)
+        return boosting.rounds(plain, watched=True)
     from services.trainer.candidates import build
 
     model = build(candidate.model_name, candidate.plan.task_type, plain).steps[-1][1]

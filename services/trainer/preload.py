@@ -34,6 +34,7 @@ LIBRARIES = (
     "skrub",
     "lightgbm",
     "xgboost",
+    "catboost",
     "optuna",
     "mapie.regression",
     "matplotlib.backends.backend_svg",

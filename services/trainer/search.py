@@ -152,7 +152,7 @@ def search(candidate: Candidate, until: float, part_seconds: float, progress: Ca
     for shape in found_shapes:
         study.enqueue_trial(usual | ({"shape": shape} if "shape" in space else {}))
     on = parts(candidate)
-    most = MOST_TRIALS if len(space) > 1 else len(found_shapes)
+    most = MOST_TRIALS if candidate.model_name in SPACES else len(found_shapes)
     best: Trial | None = None
     first: Trial | None = None
     since = 0

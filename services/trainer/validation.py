@@ -96,7 +96,7 @@ def attempt(candidate: Candidate, part: Part, settings: Settings, deadline: floa
     if library is None:
         model = candidates.build(candidate.model_name, candidate.plan.task_type, given).steps[-1][1]
         return Attempt(part, model.fit(part.x_learn, y[part.learn]), None, None)
-    model = library.model(given, codes=candidate.rows.labels is not None)
+    model = library.model(given, watched=True)
     learn, held, back = _bare_targets(candidate, part, given)
     curve = library.watch(model, (part.x_learn, learn), (part.x_held, held), deadline)
     return Attempt(part, model, curve, back)

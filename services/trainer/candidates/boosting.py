@@ -8,7 +8,6 @@ library with the number of rounds that was found.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from typing import Any, Protocol
 
@@ -18,6 +17,9 @@ from services.trainer.candidates import Situation
 from services.trainer.prepare import native_categories
 
 MOST_ROUNDS = 1_000
+
+UNWATCHED_ROUNDS = 200
+"""Of a fit for which no validation has said how many pay."""
 
 PATIENCE = 40
 """Rounds without a better loss on the validation rows after which a fit stops."""
@@ -32,8 +34,8 @@ AUC_NEEDS_RAREST = 20
 
 
 class Library(Protocol):
-    def model(self, given: Situation, *, codes: bool) -> Any:
-        """The unfitted estimator; `codes`: a categorical target is 0..k-1."""
+    def model(self, given: Situation, *, watched: bool) -> Any:
+        """The unfitted estimator; `watched`: it will be fitted by `watch`, and with as many rounds as pay."""
 
     def watch(
         self, model: Any, learn: tuple[np.ndarray, ...], held: tuple[np.ndarray, ...], deadline: float
@@ -47,15 +49,19 @@ class Library(Protocol):
 
 def rounds_of(curves: list[np.ndarray]) -> int:
     """Where the mean of several parts' curves is lowest, as `lightgbm.cv` chooses: one part's own lowest
-    point is mostly noise. A curve that ended early goes on as it ended."""
-    longest = max(len(curve) for curve in curves)
-    mean = np.mean([np.pad(curve, (0, longest - len(curve)), mode="edge") for curve in curves], axis=0)
-    return max(int(np.nanargmin(mean)) + 1, min(FEWEST_ROUNDS, longest)) if np.isfinite(mean).any() else 1
+    point is mostly noise. It is looked for while at least half of the parts were still being fitted: a curve
+    goes on as it ended, and how much worse it would have become is not known."""
+    until = int(np.median([len(curve) for curve in curves]))
+    mean = np.mean(
+        [np.pad(curve[:until], (0, max(0, until - len(curve))), mode="edge") for curve in curves], axis=0
+    )
+    return max(int(np.nanargmin(mean)) + 1, min(FEWEST_ROUNDS, until)) if np.isfinite(mean).any() else 1
 
 
-def rounds(given: Situation) -> int:
-    """The rounds of this fit: found by validation, or the most it may take. Each grows a tree a class."""
-    most = max(60, MOST_ROUNDS // max(1, given.classes // 3))
+def rounds(given: Situation, *, watched: bool) -> int:
+    """The rounds of a fit: those that validation found, or the most that it may take while it is watched.
+    Each grows a tree a class."""
+    most = max(60, (MOST_ROUNDS if watched else UNWATCHED_ROUNDS) // max(1, given.classes // 3))
     return most if given.effort is None else given.effort
 
 
@@ -73,35 +79,38 @@ def ranked(given: Situation) -> str | None:
     return given.metric if binary and given.metric in ("roc_auc", "average_precision") else None
 
 
-NATIVE = {"lightgbm": False}
+def least_in_leaf(given: Situation) -> int:
+    """The libraries' own 20 leaves nothing to split on small tables, nor a leaf to a class of a dozen."""
+    rare = given.rarest // 4 if given.classes else 20
+    return max(2, min(20, given.rows // 50, max(rare, 5)))
 
 
 class LightGBM:
-    def model(self, given: Situation, *, codes: bool) -> Any:
+    def model(self, given: Situation, *, watched: bool) -> Any:
         from lightgbm import LGBMClassifier, LGBMRegressor
 
         settings: dict[str, Any] = {
-            "n_estimators": rounds(given),
+            "n_estimators": rounds(given, watched=watched),
             "learning_rate": rate(given, 0.05),
             "num_leaves": given.knob("num_leaves", 31),
-            "min_child_samples": given.knob("min_child_samples", max(2, min(20, given.rows // 50))),
+            "min_child_samples": given.knob("min_child_samples", least_in_leaf(given)),
             "subsample": given.knob("subsample", 0.85),
             "subsample_freq": 1,
             "colsample_bytree": given.knob("colsample_bytree", 0.8),
             "reg_lambda": given.knob("reg_lambda", 1.0),
+            # leaves of next to no curvature answer a class of one in a thousand with absurd certainty
+            "min_child_weight": 0.1 if given.classes else 1e-3,
             "n_jobs": given.threads,
             "random_state": given.seed,
             "deterministic": True,
             "force_row_wise": True,
             "verbose": -1,
         }
-        if NATIVE["lightgbm"]:
-            settings["categorical_feature"] = list(range(len(native_categories(given.columns))))
         if not given.classes:
             absolute = "mape" if given.metric == "mape" and given.shape == "plain" else "regression_l1"
             return LGBMRegressor(objective=absolute if given.metric in ABSOLUTE else "regression", **settings)
-        watched = {"roc_auc": "auc", "average_precision": "average_precision"}.get(ranked(given) or "")
-        return LGBMClassifier(**settings | ({"metric": watched} if codes and watched else {}))
+        metric = {"roc_auc": "auc", "average_precision": "average_precision"}.get(ranked(given) or "")
+        return LGBMClassifier(**settings | ({"metric": metric} if watched and metric else {}))
 
     def watch(
         self, model: Any, learn: tuple[np.ndarray, ...], held: tuple[np.ndarray, ...], deadline: float
@@ -112,6 +121,8 @@ class LightGBM:
         def on_time(state: Any) -> None:
             if time.monotonic() > deadline and state.iteration + 1 >= FEWEST_ROUNDS:
                 raise EarlyStopException(state.iteration, state.evaluation_result_list)
+
+        on_time.order = 40  # type: ignore[attr-defined]  # after the callback that notes the loss
 
         stop = early_stopping(PATIENCE, first_metric_only=True, verbose=False)
         model.fit(*learn, eval_set=[held], callbacks=[stop, on_time])
@@ -124,11 +135,11 @@ class LightGBM:
 
 
 class XGBoost:
-    def model(self, given: Situation, *, codes: bool) -> Any:
+    def model(self, given: Situation, *, watched: bool) -> Any:
         from xgboost import XGBClassifier, XGBRegressor
 
         settings: dict[str, Any] = {
-            "n_estimators": rounds(given),
+            "n_estimators": rounds(given, watched=watched),
             "learning_rate": rate(given, 0.05),
             "max_depth": given.knob("max_depth", 6 if given.rows >= 1_000 else 4),
             "min_child_weight": given.knob("min_child_weight", 1.0 if given.classes else 2.0),
@@ -142,8 +153,8 @@ class XGBoost:
         if not given.classes:
             absolute = given.metric in ABSOLUTE
             return XGBRegressor(objective="reg:absoluteerror" if absolute else "reg:squarederror", **settings)
-        watched = {"roc_auc": "auc", "average_precision": "aucpr"}.get(ranked(given) or "")
-        return XGBClassifier(**settings, **({"eval_metric": watched} if codes and watched else {}))
+        metric = {"roc_auc": "auc", "average_precision": "aucpr"}.get(ranked(given) or "")
+        return XGBClassifier(**settings, **({"eval_metric": metric} if watched and metric else {}))
 
     def watch(
         self, model: Any, learn: tuple[np.ndarray, ...], held: tuple[np.ndarray, ...], deadline: float
@@ -167,14 +178,14 @@ class XGBoost:
 class Histogram:
     """scikit-learn's. It has no callbacks, so the time is kept by the rounds it is given (`effort`)."""
 
-    def model(self, given: Situation, *, codes: bool) -> Any:
+    def model(self, given: Situation, *, watched: bool) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         settings: dict[str, Any] = {
             "learning_rate": rate(given, 0.05),
-            "max_iter": min(rounds(given), 500 if given.effort is None else MOST_ROUNDS),
+            "max_iter": min(rounds(given, watched=watched), 500 if given.effort is None else MOST_ROUNDS),
             "max_leaf_nodes": given.knob("max_leaf_nodes", 31),
-            "min_samples_leaf": given.knob("min_samples_leaf", max(2, min(20, given.rows // 50))),
+            "min_samples_leaf": given.knob("min_samples_leaf", least_in_leaf(given)),
             "l2_regularization": given.knob("l2_regularization", 1.0),
             "max_features": given.knob("max_features", 0.7),
             "early_stopping": False,
@@ -202,11 +213,11 @@ class Histogram:
 
 
 class CatBoost:
-    def model(self, given: Situation, *, codes: bool) -> Any:
+    def model(self, given: Situation, *, watched: bool) -> Any:
         from catboost import CatBoostClassifier, CatBoostRegressor
 
         settings: dict[str, Any] = {
-            "iterations": rounds(given),
+            "iterations": rounds(given, watched=watched),
             "learning_rate": rate(given, 0.06 if given.rows < 20_000 else 0.1),
             "depth": given.knob("depth", 6),
             "l2_leaf_reg": given.knob("l2_leaf_reg", 3.0),
@@ -216,11 +227,12 @@ class CatBoost:
             "allow_writing_files": False,
             "verbose": False,
         }
-        settings["cat_features"] = list(range(len(native_categories(given.columns))))
+        # a list would be copied, which scikit-learn refuses to clone
+        settings["cat_features"] = tuple(range(len(native_categories(given.columns)))) or None
         if not given.classes:
             return CatBoostRegressor(loss_function="MAE" if given.metric in ABSOLUTE else "RMSE", **settings)
-        watched = {"roc_auc": "AUC", "average_precision": "PRAUC"}.get(ranked(given) or "")
-        return CatBoostClassifier(**settings, **({"eval_metric": watched} if codes and watched else {}))
+        metric = {"roc_auc": "AUC", "average_precision": "PRAUC"}.get(ranked(given) or "")
+        return CatBoostClassifier(**settings, **({"eval_metric": metric} if watched and metric else {}))
 
     def watch(
         self, model: Any, learn: tuple[np.ndarray, ...], held: tuple[np.ndarray, ...], deadline: float
@@ -248,10 +260,3 @@ LIBRARIES: dict[str, Library] = {
     "catboost": CatBoost(),
 }
 """Slug → the library whose fits are watched."""
-
-
-def affordable(per_round: float, seconds: float, given: Situation) -> int | None:
-    """How many rounds fit in `seconds`; None where that is as many as are ever asked for."""
-    most = rounds(given)
-    fitting = math.floor(seconds / max(per_round, 1e-9))
-    return None if fitting >= most else max(FEWEST_ROUNDS, fitting)

@@ -91,21 +91,21 @@ def _leaves(given: Situation) -> int | None:
 
 
 def hist_gradient_boosting(given: Situation) -> Pipeline:
-    model = LIBRARIES["hist_gradient_boosting"].model(given, codes=False)
+    model = LIBRARIES["hist_gradient_boosting"].model(given, watched=False)
     return _pipeline(given, Encoding.NATIVE, model)
 
 
 def xgboost(given: Situation) -> Pipeline:
-    model = LIBRARIES["xgboost"].model(given, codes=False)
+    model = LIBRARIES["xgboost"].model(given, watched=False)
     return _pipeline(given, Encoding.SPLITS, _with_labels("xgboost", model))
 
 
 def lightgbm(given: Situation) -> Pipeline:
-    return _pipeline(given, Encoding.SPLITS, LIBRARIES["lightgbm"].model(given, codes=False))
+    return _pipeline(given, Encoding.SPLITS, LIBRARIES["lightgbm"].model(given, watched=False))
 
 
 def catboost(given: Situation) -> Pipeline:
-    model = LIBRARIES["catboost"].model(given, codes=False)
+    model = LIBRARIES["catboost"].model(given, watched=False)
     return _pipeline(given, Encoding.NATIVE, _with_labels("catboost", model), *whole_codes(given))
 
 
@@ -177,6 +177,7 @@ BUILDERS: dict[str, Builder] = {
     "hist_gradient_boosting": hist_gradient_boosting,
     "xgboost": xgboost,
     "lightgbm": lightgbm,
+    "catboost": catboost,
     "k_nearest_neighbors": k_nearest_neighbors,
     "naive_bayes": naive_bayes,
     "mlp": mlp,

@@ -121,22 +121,22 @@ def _leaves(given: Situation) -> int | None:
 
 
 def hist_gradient_boosting(given: Situation) -> Pipeline:
-    model = LIBRARIES["hist_gradient_boosting"].model(given, codes=False)
+    model = LIBRARIES["hist_gradient_boosting"].model(given, watched=False)
     return _pipeline(given, Encoding.NATIVE, _targeted("hist_gradient_boosting", given, model))
 
 
 def xgboost(given: Situation) -> Pipeline:
-    model = LIBRARIES["xgboost"].model(given, codes=False)
+    model = LIBRARIES["xgboost"].model(given, watched=False)
     return _pipeline(given, Encoding.SPLITS, _targeted("xgboost", given, model))
 
 
 def lightgbm(given: Situation) -> Pipeline:
-    model = LIBRARIES["lightgbm"].model(given, codes=False)
+    model = LIBRARIES["lightgbm"].model(given, watched=False)
     return _pipeline(given, Encoding.SPLITS, _targeted("lightgbm", given, model))
 
 
 def catboost(given: Situation) -> Pipeline:
-    model = LIBRARIES["catboost"].model(given, codes=False)
+    model = LIBRARIES["catboost"].model(given, watched=False)
     return _pipeline(given, Encoding.NATIVE, _targeted("catboost", given, model), *whole_codes(given))
 
 
@@ -166,6 +166,7 @@ BUILDERS: dict[str, Builder] = {
     "hist_gradient_boosting": hist_gradient_boosting,
     "xgboost": xgboost,
     "lightgbm": lightgbm,
+    "catboost": catboost,
     "k_nearest_neighbors": k_nearest_neighbors,
     "mlp": mlp,
 }

@@ -15,7 +15,7 @@ from services.trainer.outcome import ONNX_FILE, ConvertedOnnx, Progress
 from shared.contracts import OnnxFacts, OnnxTensor, Plan
 from shared.errors import NotConvertible
 
-ELEMENTS = {
+ELEMENTS: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float",
     onnx.TensorProto.DOUBLE: "double",
     onnx.TensorProto.INT64: "int64",

@@ -9,12 +9,14 @@ import numpy as np
 from msgspec import Struct
 from onnx import ModelProto, TensorProto
 from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
 
 from services.trainer.onnx_model.cleaning import Block
 from services.trainer.onnx_model.estimators import Table, Thresholds, answer
 from services.trainer.onnx_model.graph import Graph
 from shared.errors import NotConvertible
 
+CLASSES_KEY = "trainyard.classes"
 ELEMENTS = {"float": TensorProto.FLOAT, "string": TensorProto.STRING}
 BLOCKS_KEY = "trainyard.inputs"
 """The key in a file's metadata under which its inputs and their cleaning stand, as JSON: a list of
@@ -35,7 +37,7 @@ def build(model: Any) -> Built:
     if is_classifier(model):
         labels = np.asarray(model.classes_)
         element, values = _labels(labels)
-        chosen = graph.add("Gather", graph.constant(values), _chosen(graph, model, found, len(labels)))
+        chosen = graph.add("Gather", graph.constant(values), _chosen(graph, model, found))
         outputs = [
             ("label", chosen, element, rows),
             ("probabilities", found, TensorProto.FLOAT, [*rows, len(labels)]),
@@ -44,6 +46,8 @@ def build(model: Any) -> Built:
         flat = graph.add("Reshape", found, graph.constant([-1], np.int64))
         outputs = [("prediction", flat, TensorProto.FLOAT, rows)]
     metadata = {BLOCKS_KEY: msgspec.json.encode(table.blocks).decode()}
+    if is_classifier(model):
+        metadata[CLASSES_KEY] = msgspec.json.encode(np.asarray(model.classes_).tolist()).decode()
     inputs = [
         (name, ELEMENTS[block.type], 1 if len(block.inputs) > 1 else block.width)
         for block in table.blocks
@@ -52,18 +56,30 @@ def build(model: Any) -> Built:
     return Built(graph.model(inputs, outputs, metadata), table.blocks)
 
 
-def _chosen(graph: Graph, model: Any, probabilities: str, classes: int) -> str:
+def margin(model: Any, probabilities: np.ndarray) -> np.ndarray:
+    """How far (rows, classes) are from another answer: (rows,)."""
+    if (by_threshold := _thresholded(model)) is not None:
+        distance: np.ndarray = np.abs(probabilities[:, _positive(by_threshold)] - _threshold(by_threshold))
+        return distance
+    ordered = np.sort(probabilities, axis=1)
+    return np.asarray(ordered[:, -1] - ordered[:, -2])
+
+
+def _thresholded(model: Any) -> Any | None:
+    """The estimator that holds a threshold, where there is one."""
+    while isinstance(model, FrozenEstimator):
+        model = model.estimator
+    return model if isinstance(model, Thresholds) else None
+
+
+def _chosen(graph: Graph, model: Any, probabilities: str) -> str:
     """The place of the predicted class in each row."""
-    while not isinstance(model, Thresholds):
-        inner = getattr(model, "estimator", None) if type(model).__name__ == "FrozenEstimator" else None
-        if inner is None:
-            return graph.add("ArgMax", probabilities, axis=1, keepdims=0)
-        model = inner
-    threshold = _threshold(model)
-    positive = _positive(model)
+    by_threshold = _thresholded(model)
+    if by_threshold is None:
+        return graph.add("ArgMax", probabilities, axis=1, keepdims=0)
+    positive = _positive(by_threshold)
     column = graph.add("Gather", probabilities, graph.constant(positive, np.int64), axis=1)
-    # ">=", which opset 15 has for floats; the numbers 0 and 1 are the classes' places
-    above = graph.add("GreaterOrEqual", column, graph.constant(threshold, np.float32))
+    above = graph.add("GreaterOrEqual", column, graph.constant(_threshold(by_threshold), np.float32))
     return graph.add(
         "Where", above, graph.constant(positive, np.int64), graph.constant(1 - positive, np.int64)
     )

@@ -8,7 +8,7 @@ imputer that marks what it filled in.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,12 @@ from sklearn.preprocessing import (
 from services.trainer.onnx_model.graph import Graph
 from shared.errors import NotConvertible
 
-TEXT_ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
+ENCODERS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 ML = "ai.onnx.ml"
 
 
 def encoded(graph: Graph, encoder: Any, columns: Sequence[str]) -> str:
-    """Columns of text (rows, 1) → floats (rows, outputs). Raises NotConvertible."""
+    """Columns of words or numbers (rows, 1) → floats (rows, outputs). Raises NotConvertible."""
     if isinstance(encoder, OneHotEncoder):
         parts = [_one_hot(graph, encoder, column, i) for i, column in enumerate(columns)]
     elif isinstance(encoder, OrdinalEncoder):
@@ -56,7 +56,7 @@ def _one_hot(graph: Graph, encoder: OneHotEncoder, column: str, i: int) -> str:
         "LabelEncoder",
         column,
         domain=ML,
-        keys_strings=[_text(each) for each in place],
+        **_keys(place),
         values_int64s=list(place.values()),
         default_int64=unseen,
     )
@@ -82,21 +82,30 @@ def _target(graph: Graph, encoder: TargetEncoder, column: str, i: int) -> list[s
     ]
 
 
-def _mapped(graph: Graph, column: str, keys: Sequence[Any], values: Sequence[float], unseen: float) -> str:
+def _mapped(graph: Graph, column: str, keys: Sequence[Any], values: Iterable[float], unseen: float) -> str:
     return graph.add(
         "LabelEncoder",
         column,
         domain=ML,
-        keys_strings=[_text(key) for key in keys],
+        **_keys(keys),
         values_floats=[float(value) for value in values],
         default_float=float(unseen),
     )
 
 
-def _text(category: Any) -> str:
-    if not isinstance(category, str):
-        raise NotConvertible(f"one of its categories is not text but {type(category).__name__}")
-    return category
+def of_text(encoder: Any) -> bool:
+    """Whether it encodes words, and not numbers that stand for something."""
+    return all(np.asarray(categories).dtype.kind in "OU" for categories in encoder.categories_)
+
+
+def _keys(categories: Iterable[Any]) -> dict[str, Any]:
+    """Attributes of a LabelEncoder: words, or numbers. Raises NotConvertible for several kinds at once."""
+    keys = list(categories)
+    if all(isinstance(key, str) for key in keys):
+        return {"keys_strings": keys}
+    if any(isinstance(key, str) or not np.isfinite(key) for key in keys):
+        raise NotConvertible("its categories are of several kinds")
+    return {"keys_floats": [float(key) for key in keys]}
 
 
 # --- numbers ------------------------------------------------------------------------------------

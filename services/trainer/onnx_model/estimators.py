@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import Struct
+from scipy.special import logit
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -114,6 +115,10 @@ def _transformed(graph: Graph, step: Any, source: Source) -> str:
             if (width := _width(step.output_indices_[name]))
         ]
         return graph.concatenated(parts)
+    if isinstance(step, encoders.ENCODERS):
+        places = range(step.n_features_in_)
+        each = [graph.add("Gather", source, graph.constant([at], np.int64), axis=1) for at in places]
+        return encoders.encoded(graph, step, each)
     if isinstance(step, SimpleImputer):
         return encoders.filled(graph, step, source)
     if isinstance(step, StandardScaler):
@@ -129,8 +134,25 @@ def _transformed(graph: Graph, step: Any, source: Source) -> str:
     if isinstance(step, str) and step == "passthrough":
         return source
     if isinstance(step, FunctionTransformer):
-        raise NotConvertible("it computes with functions of Python between its steps")
+        return _function(graph, step, source)
     return _converted(graph, step, source, step.n_features_in_, "variable")
+
+
+def _function(graph: Graph, step: FunctionTransformer, x: str) -> str:
+    """Functions of numpy and scipy on a matrix: what a stack does to its members' probabilities."""
+    given = step.kw_args or {}
+    if step.func is None or step.func is np.asarray:  # a graph has float32 all along
+        return x
+    if step.func is np.clip and set(given) <= {"a_min", "a_max"}:
+        bounds = (given.get("a_min", -np.inf), given.get("a_max", np.inf))
+        return graph.add("Clip", x, *(graph.constant(bound, np.float32) for bound in bounds))
+    if step.func is np.log and not given:
+        return graph.add("Log", x)
+    if step.func is logit and not given:
+        rest = graph.add("Sub", graph.constant(1, np.float32), x)
+        return graph.add("Log", graph.add("Div", x, rest))
+    name = getattr(step.func, "__name__", str(step.func))
+    raise NotConvertible(f"it computes {name} between its steps, which is not converted")
 
 
 def _side_by_side(graph: Graph, step: ColumnTransformer, matrix: str) -> str:
@@ -165,7 +187,7 @@ def _branch(graph: Graph, branch: Any, columns: Any, width: int, table: Table) -
             raise NotConvertible(f"{', '.join(map(repr, names))}: {error.detail}") from None
         cleaned += [] if recorded is None else [recorded]
         steps = steps[1:]
-    text = bool(steps) and isinstance(steps[0], encoders.TEXT_ENCODERS)
+    text = bool(steps) and isinstance(steps[0], encoders.ENCODERS) and encoders.of_text(steps[0])
     if steps and not text and type(steps[0]).__module__.partition(".")[0] != "sklearn":
         raise NotConvertible(
             f"{', '.join(map(repr, names))}: {type(steps[0]).__name__}, which reads it, has no form in ONNX"

@@ -36,11 +36,10 @@ class Graph:
         name = self.name("constant")
         array = np.asarray(values, dtype=dtype)
         if array.dtype.kind in "OU":
-            made = helper.make_tensor(
-                name, TensorProto.STRING, array.shape, [str(each).encode() for each in array.ravel()]
-            )
+            words: list[Any] = [str(each).encode() for each in array.ravel()]
+            made = helper.make_tensor(name, TensorProto.STRING, array.shape, words)
         else:
-            made = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            made = numpy_helper.from_array(array.copy(order="C"), name)
         self.constants.append(made)
         return name
 

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession
 from sklearn.base import is_classifier
 
 from services.trainer.onnx_model import cleaning
-from services.trainer.onnx_model.build import Built
+from services.trainer.onnx_model.build import Built, margin
 from shared.contracts import Parity
 from shared.errors import NotConvertible
 
@@ -48,11 +48,10 @@ def compare(model: Any, built: Built, content: bytes, rows: pd.DataFrame) -> Par
 def _classes(model: Any, answers: list[Any], rows: pd.DataFrame) -> Parity:
     labels, answered = np.asarray(answers[0]), np.asarray(answers[1], dtype=np.float64)
     expected = np.asarray(model.predict_proba(rows), dtype=np.float64)
-    same = labels == np.asarray(model.predict(rows))
-    # where two classes are as likely as each other, either may be answered
-    top = np.sort(expected, axis=1)
-    tied = top[:, -1] - top[:, -2] <= 2 * PROBABILITY
-    if not (same | tied).all() and not _has_threshold(model):
+    same = labels.reshape(-1) == np.asarray(model.predict(rows))
+    # where two classes are as likely as each other, or one as its threshold, either may be answered
+    tied = margin(model, expected) <= 2 * PROBABILITY
+    if labels.shape != same.shape or not (same | tied).all():
         raise NotConvertible(
             f"as ONNX it answers other labels in {int((~same & ~tied).sum()):,} of {len(rows):,} "
             "held-out rows"
@@ -64,11 +63,6 @@ def _classes(model: Any, answers: list[Any], rows: pd.DataFrame) -> Parity:
         tolerance=PROBABILITY,
         equal_labels=float(same.mean()),
     )
-
-
-def _has_threshold(model: Any) -> bool:
-    """Rows at a threshold that is no tie may be answered either way too."""
-    return hasattr(model, "threshold") or hasattr(model, "best_threshold_")
 
 
 def _numbers(model: Any, answers: list[Any], rows: pd.DataFrame) -> Parity:

@@ -47,7 +47,7 @@ class ReportContext(Struct, kw_only=True):
 
 def assemble(context: ReportContext) -> dict[str, bytes]:
     """File name → content: `leaderboard.csv` and `README.md`; and, where a model is done,
-    `requirements.txt`, `schema.json`, `example.json` and `predict.py`.
+    `requirements.txt`, `schema.json`, `example.json`, `predict.py` and, of a table, `predict_onnx.py`.
 
     Raises KeyError where `best` has no outcome.
     """
@@ -59,10 +59,14 @@ def assemble(context: ReportContext) -> dict[str, bytes]:
         packages = {slug: outcome.packages for slug, outcome in context.outcomes.items()}
         files |= {
             "requirements.txt": requirements.text(packages, context.best, context.python_version),
-            "schema.json": _json(schema(context.plan, context.profile)),
+            "schema.json": _json(
+                schema(context.plan, context.profile) | {"model": context.best} | intervals(context.outcomes)
+            ),
             "example.json": _json(example(context.outcomes, context.best)),
-            "predict.py": resources.files(__name__).joinpath("predict.py").read_text(encoding="utf-8"),
+            "predict.py": _script("predict.py"),
         }
+        if context.plan.task_type is not TaskType.TIME_SERIES:
+            files["predict_onnx.py"] = _script("predict_onnx.py")
     return {name: content.encode() for name, content in files.items()}
 
 
@@ -94,8 +98,16 @@ def schema(plan: Plan, profile: Profile | None = None) -> dict[str, Any]:
             "horizon": plan.horizon,
             "frequency": plan.frequency,
             "season_length": plan.season_length,
+            # what some models are to be given for the steps to come
+            "future_columns": list(plan.details.get("known", [])),
         }
     return made
+
+
+def intervals(outcomes: dict[str, FitOutcome]) -> dict[str, Any]:
+    """What `predict.py --interval` needs: slug → conformal intervals, of a regression's models."""
+    known = {slug: each.intervals for slug, each in sorted(outcomes.items()) if each.intervals is not None}
+    return {"intervals": known} if known else {}
 
 
 def example(outcomes: dict[str, FitOutcome], best: str) -> dict[str, Any]:
@@ -112,6 +124,10 @@ def example(outcomes: dict[str, FitOutcome], best: str) -> dict[str, Any]:
         "predictions": shown.predictions,
         "other_models": others,
     }
+
+
+def _script(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _json(value: Any) -> str:

@@ -3,10 +3,16 @@
   python predict.py example.json            the example; its answers are checked against the recorded ones
   python predict.py table.csv               a table with the columns of schema.json (CSV, TSV, Parquet, JSON)
   python predict.py table.csv --model random_forest.pkl --out predictions.csv
-  python predict.py --horizon 12            models of a time series: the next 12 steps
+  python predict.py - < rows.json           rows from standard input: JSON, or CSV
+  python predict.py table.csv --proba       classification: with the probability of each class
+  python predict.py table.csv --interval 80 regression: with bounds that hold 80 % of the true values
+  python predict.py table.csv --model best_model.onnx   the graph (needs onnxruntime; see onnx.json)
+  python predict.py --horizon 12            models of a time series: the next 12 steps (--interval 80: with
+                                            bounds); a table, where they ask for what is known of these steps
 
 It needs what requirements.txt lists and no other file than schema.json and a model. Tables are answered
-as CSV and JSON as JSON, in the order of the rows; messages go to stderr. The exit code is 1 where the
+as CSV and JSON as JSON, in the order of the rows, unless --format or --out says otherwise; messages go to
+stderr. The exit code is 1 where the
 example's answers differ from the recorded ones, 2 where there is nothing to answer.
 
 A pickle runs code when it is opened. Where SHA256SUMS lies beside a model, the model is opened only if it
@@ -18,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import json
 import math
 import sys
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 INSTALL = f'install what the models need: "{sys.executable}" -m pip install -r requirements.txt'
 TEXT_TYPES = ("object", "str", "string", "category")
+BATCH_ROWS = 50_000
+"""Predicted at a time: a model's matrix may take many times what the table does."""
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 """Another processor adds up floats in another order."""
 
@@ -43,9 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", nargs="?", type=Path, help="example.json, or a table to predict")
+    parser.add_argument("input", nargs="?", type=Path, help="example.json, a table, or - for stdin")
     parser.add_argument("--model", default="best_model.pkl", help="which model (default: best_model.pkl)")
     parser.add_argument("--out", type=Path, help="write to this file (.csv or .json) instead of the terminal")
+    parser.add_argument("--format", choices=("csv", "json"), help="of the answer (default: the input's)")
+    parser.add_argument("--proba", action="store_true", help="add the probability of each class")
+    parser.add_argument("--interval", type=int, metavar="PERCENT", help="add the bounds of an interval")
+    parser.add_argument("--batch", type=int, default=BATCH_ROWS, help="rows predicted at a time")
     parser.add_argument("--horizon", type=int, help="time series: how many steps to forecast")
     asked = parser.parse_args(arguments)
     with contextlib.suppress(AttributeError):
@@ -59,15 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(asked: argparse.Namespace) -> int:
     schema = read_json(HERE / "schema.json")
-    given = read_json(asked.input) if asked.input and asked.input.suffix.lower() == ".json" else None
+    check_options(asked, schema)
+    given, piped = read_input(asked.input)
     path = model_path(asked.model)
     if schema["task_type"] == "time_series":
-        answer = forecast(path, horizon(asked, given, schema))
+        steps, rows = to_come(asked, given, piped, schema)
+        answer = forecast(path, steps, rows, schema, asked.interval)
     else:
-        answer = predict(path, table(asked, given, schema), schema)
+        answer = predict(path, table(asked, given, piped, schema), schema, asked)
 
-    as_json = given is not None if asked.out is None else asked.out.suffix.lower() == ".json"
-    records = plain(answer, one_column=schema["task_type"] != "time_series")
+    as_json = asked.format == "json" if asked.format else given is not None
+    if asked.out is not None and asked.format is None:
+        as_json = asked.out.suffix.lower() == ".json"
+    tabular = schema["task_type"] != "time_series"
+    records = plain(answer, one_column=tabular and len(answer.columns) == 1)
     text = json.dumps(records, ensure_ascii=False, indent=2) + "\n" if as_json else answer.to_csv(index=False)
     if asked.out is None:
         sys.stdout.write(text)
@@ -75,23 +93,53 @@ def run(asked: argparse.Namespace) -> int:
         asked.out.write_text(text, encoding="utf-8")
         print(f"{len(answer)} predictions written to {asked.out}", file=sys.stderr)
     recorded = None if asked.horizon else recorded_predictions(given, path)
-    return 0 if recorded is None else compare(recorded, records)
+    if recorded is None:
+        return 0
+    answered = plain(answer.iloc[:, :1], one_column=True) if tabular else records
+    return compare(recorded, answered, tolerance(path))
+
+
+def check_options(asked: argparse.Namespace, schema: dict[str, Any]) -> None:
+    if asked.proba and schema["task_type"] != "classification":
+        raise Problem("--proba is for classification: these models answer no classes")
+    if asked.interval is not None and schema["task_type"] == "classification":
+        raise Problem("--interval is for numbers: for classes there is --proba")
+    if asked.batch < 1:
+        raise Problem("--batch is at least one row")
 
 
 # --- input --------------------------------------------------------------------------------------
 
 
-def table(asked: argparse.Namespace, given: Any, schema: dict[str, Any]) -> pandas.DataFrame:
+def read_input(path: Path | None) -> tuple[Any, str | None]:
+    """What there is of JSON, and what came by standard input and is none."""
+    if path is None:
+        return None, None
+    if str(path) != "-":
+        return (read_json(path) if path.suffix.lower() == ".json" else None), None
+    text = sys.stdin.read().removeprefix("\ufeff")
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None, text
+    try:
+        return json.loads(text), None
+    except ValueError as error:
+        raise Problem(f"standard input is not JSON: {error}") from error
+
+
+def table(
+    asked: argparse.Namespace, given: Any, piped: str | None, schema: dict[str, Any]
+) -> pandas.DataFrame:
     """The rows to predict, with every column that the model needs."""
     if asked.horizon is not None:
         raise Problem("--horizon is for models of a time series; this one predicts the rows of a table")
     if asked.input is None:
         raise Problem("name the table to predict, or example.json")
-    rows = read_table(asked.input, schema) if given is None else rows_of(given)
-    missing = [column["name"] for column in schema["columns"] if column["name"] not in rows.columns]
-    if missing:
+    rows = read_table(asked.input, piped, schema) if given is None else rows_of(given)
+    wanted = [column["name"] for column in schema["columns"]]
+    if missing := [name for name in wanted if name not in rows.columns]:
         listed = ", ".join(map(repr, missing))
-        raise Problem(f"{asked.input} lacks {len(missing)} of the model's columns: {listed}")
+        there = ", ".join(repr(name) for name in rows.columns[:30]) or "none"
+        raise Problem(f"{asked.input} lacks {len(missing)} of the model's columns: {listed}; it has {there}")
     if rows.empty:
         raise Problem(f"{asked.input} holds no rows")
     return rows.drop(columns=schema["target"], errors="ignore")
@@ -106,43 +154,57 @@ def rows_of(given: Any) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def read_table(path: Path, schema: dict[str, Any]) -> pandas.DataFrame:
+def read_table(path: Path, piped: str | None, schema: dict[str, Any]) -> pandas.DataFrame:
     import pandas
 
-    if not path.is_file():
+    def source() -> Any:
+        return path if piped is None else io.StringIO(piped)
+
+    if piped is None and not path.is_file():
         raise Problem(f"there is no file {path}")
     try:
         if ".parquet" in path.suffixes:
             return pandas.read_parquet(path)
         names = {column["name"] for column in schema["columns"]}
-        headers = {sep: pandas.read_csv(path, sep=sep, nrows=0, encoding="utf-8-sig") for sep in ",;\t|"}
+        headers = {sep: pandas.read_csv(source(), sep=sep, nrows=0, encoding="utf-8-sig") for sep in ",;\t|"}
         separator = max(headers, key=lambda sep: len(names & set(headers[sep].columns)))
         # what was text in training stays text, were it all digits here
         types = {c["name"]: str for c in schema["columns"] if c.get("dtype") in TEXT_TYPES}
-        return pandas.read_csv(path, sep=separator, dtype=types, encoding="utf-8-sig", low_memory=False)
+        return pandas.read_csv(source(), sep=separator, dtype=types, encoding="utf-8-sig", low_memory=False)
     except ImportError as error:
         raise Problem(f"{path} cannot be read here: {error}") from error
     except (ValueError, OSError) as error:
         raise Problem(f"{path} cannot be read as a table: {error}") from error
 
 
-def horizon(asked: argparse.Namespace, given: Any, schema: dict[str, Any]) -> int:
-    """How many steps: as asked, else as the JSON says, else as trained."""
+def to_come(
+    asked: argparse.Namespace, given: Any, piped: str | None, schema: dict[str, Any]
+) -> tuple[int, pandas.DataFrame | None]:
+    """How many steps to forecast, as asked, else as the input says, else as trained; and what is known of
+    them: the input, where it is a table with their times."""
+    rows = None
     steps = asked.horizon
-    if steps is None and asked.input is not None:
-        if given is None:
-            raise Problem(
-                "a forecast goes on from the series the model was fitted on: give --horizon, no table"
-            )
-        rows = given.get("rows", given) if isinstance(given, dict) else given
-        first = rows[0] if isinstance(rows, list) and rows else rows
-        steps = first.get("h") if isinstance(first, dict) else None
-        if not isinstance(steps, int):
-            raise Problem('JSON input for a forecast is {"h": steps}')
+    if asked.input is not None:
+        rows = read_table(asked.input, piped, schema) if given is None else rows_of(given)
+        if schema["time_column"] not in rows.columns:
+            steps = steps or asked_steps(rows, schema["time_column"])
+            rows = None
+        elif steps is None:
+            by = schema["series_column"]
+            steps = len(rows) if by is None or by not in rows.columns else rows.groupby(by).size().min()
     steps = schema["horizon"] if steps is None else steps
     if steps < 1:
         raise Problem("the horizon is at least one step")
-    return int(steps)
+    return int(steps), rows
+
+
+def asked_steps(rows: pandas.DataFrame, time_column: str) -> Any:
+    if list(rows.columns) != ["h"] or len(rows) != 1 or rows["h"].dtype.kind != "i":
+        raise Problem(
+            'input for a forecast is {"h": steps} (or give --horizon), or a table of the steps to come with '
+            f"their times in {time_column!r}"
+        )
+    return rows["h"].iloc[0]
 
 
 def read_json(path: Path) -> Any:
@@ -196,30 +258,114 @@ def check_digest(path: Path) -> None:
         raise Problem(f"{path.name} is not the file that SHA256SUMS lists: it is not opened")
 
 
-def predict(path: Path, rows: pandas.DataFrame, schema: dict[str, Any]) -> pandas.DataFrame:
-    """One column, named as the target, a row for each of `rows`."""
+def open_graph(path: Path) -> Any:
+    check_digest(path)
+    try:
+        import predict_onnx  # type: ignore[import-not-found]
+    except ModuleNotFoundError as error:
+        raise Problem(f"{path.name} needs the package {error.name}: pip install onnxruntime") from error
+    return predict_onnx.Graph(path)
+
+
+def predict(
+    path: Path, rows: pandas.DataFrame, schema: dict[str, Any], asked: argparse.Namespace
+) -> pandas.DataFrame:
+    """A row for each of `rows`: the prediction, named as the target, then what `--proba` or `--interval`
+    adds."""
     import pandas
 
-    model = open_model(path)
+    model = open_graph(path) if path.suffix == ".onnx" else open_model(path)
+    parts = []
     # what a library prints is no prediction
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            predictions = model.predict(rows)
+            for start in range(0, len(rows), asked.batch):
+                batch = rows.iloc[start : start + asked.batch]
+                part = pandas.DataFrame({schema["target"]: model.predict(batch)})
+                if asked.proba:
+                    named = [f"probability of {label}" for label in model.classes_]
+                    part[named] = model.predict_proba(batch)
+                parts.append(part)
         except Exception as error:
             raise Problem(
                 f"{path.name} cannot predict these rows ({type(error).__name__}: {error})"
             ) from error
-    return pandas.DataFrame({schema["target"]: predictions})
+    answer = pandas.concat(parts, ignore_index=True)
+    return answer if asked.interval is None else with_interval(answer, path, schema, asked.interval)
 
 
-def forecast(path: Path, steps: int) -> pandas.DataFrame:
-    """The next `steps` of each series."""
+def with_interval(
+    answer: pandas.DataFrame, path: Path, schema: dict[str, Any], percent: int
+) -> pandas.DataFrame:
+    """By the model's conformal intervals: how far off it was on rows that it had not seen, where it
+    predicted about as much."""
+    import numpy
+
+    slug = schema.get("model") if path.stem == "best_model" else path.stem
+    known = schema.get("intervals", {}).get(slug)
+    if known is None:
+        raise Problem(f"no intervals of {path.stem} are known")
+    if str(percent) not in known["lower"]:
+        raise Problem(f"--interval is one of these: {', '.join(known['lower'])}")
+    predicted = answer.iloc[:, 0].to_numpy(dtype="float64")
+    place = numpy.searchsorted(numpy.asarray(known["edges"]), predicted, side="right")
+    for side in ("lower", "upper"):
+        answer[f"{side} {percent} %"] = predicted + numpy.asarray(known[side][str(percent)])[place]
+    return answer
+
+
+def forecast(
+    path: Path, steps: int, rows: pandas.DataFrame | None, schema: dict[str, Any], percent: int | None
+) -> pandas.DataFrame:
+    """The next `steps` of each series; `rows`: what is known of them, which some models go by."""
     model = open_model(path)
+    named = {"level": [percent]} if percent is not None else {}
+    if needed := columns_ahead(model, schema):
+        wanted = [name for name in (schema["series_column"], schema["time_column"], *needed) if name]
+        missing = wanted if rows is None else [name for name in wanted if name not in rows.columns]
+        if rows is None or missing:
+            listed = ", ".join(map(repr, missing))
+            raise Problem(
+                f"{path.name} goes by what is known of the steps to come: give a table with a row for each "
+                f"step of each series, with {listed}"
+            )
+        named["X_df"] = ahead(model, rows, needed, schema)
     with contextlib.redirect_stdout(sys.stderr):
         try:
-            return model.predict(h=steps)
+            return model.predict(h=steps, **named)
         except Exception as error:
             raise Problem(f"{path.name} cannot forecast ({type(error).__name__}: {error})") from error
+
+
+def columns_ahead(model: Any, schema: dict[str, Any]) -> list[str]:
+    """The columns whose values at the steps to come the model must be given."""
+    used = model.ts.features_order_ if hasattr(model, "ts") else model._exog
+    return [name for name in schema.get("future_columns", []) if name in used]
+
+
+def ahead(
+    model: Any, rows: pandas.DataFrame, needed: list[str], schema: dict[str, Any]
+) -> pandas.DataFrame:
+    """`rows` as the model takes them: its own names of series, times without a zone, numbers as numbers."""
+    import pandas
+
+    state = getattr(model, "ts", model)
+    names, last = pandas.Index(state.uids), pandas.Index(state.last_dates)
+    role = {column["name"]: column["role"] for column in schema["columns"]}
+    made = pandas.DataFrame(index=rows.index)
+    try:
+        by = schema["series_column"]
+        made[state.id_col] = names[0] if by is None else rows[by].astype(names.dtype)
+        times = rows[schema["time_column"]]
+        if last.dtype.kind == "M":
+            times = pandas.to_datetime(times, utc=True).dt.tz_localize(None).astype(last.dtype)
+        made[state.time_col] = times
+        for name in needed:
+            text = role.get(name) == "categorical"
+            made[name] = rows[name].map(str) if text else pandas.to_numeric(rows[name]).astype("float64")
+    except (ValueError, TypeError) as error:
+        raise Problem(f"the table of the steps to come cannot be read: {error}") from error
+    return made.sort_values([state.id_col, state.time_col]).reset_index(drop=True)
 
 
 # --- output -------------------------------------------------------------------------------------
@@ -255,8 +401,17 @@ def recorded_predictions(given: Any, path: Path) -> list[Any] | None:
     return recorded
 
 
-def compare(recorded: list[Any], answered: list[Any]) -> int:
-    differ = [i for i, pair in enumerate(zip(recorded, answered)) if not same(*pair)]  # noqa: B905 - see below
+def tolerance(path: Path) -> float:
+    """How far a number may be off: a graph computes with fewer digits, as onnx.json says."""
+    if path.suffix != ".onnx" or not (path.parent / "onnx.json").is_file():
+        return ABSOLUTE_TOLERANCE
+    slug = read_json(HERE / "schema.json").get("model") if path.stem == "best_model" else path.stem
+    known = read_json(path.parent / "onnx.json")["models"].get(slug, {})
+    return float(known.get("parity", {}).get("tolerance", ABSOLUTE_TOLERANCE))
+
+
+def compare(recorded: list[Any], answered: list[Any], absolute: float) -> int:
+    differ = [i for i, (a, b) in enumerate(zip(recorded, answered)) if not same(a, b, absolute)]  # noqa: B905
     if not differ and len(recorded) == len(answered):
         print(f"matches the recorded predictions ({len(recorded)} rows)", file=sys.stderr)
         return 0
@@ -275,13 +430,13 @@ def compare(recorded: list[Any], answered: list[Any]) -> int:
     return 1
 
 
-def same(a: Any, b: Any) -> bool:
+def same(a: Any, b: Any, absolute: float) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(same(a[key], b[key], absolute) for key in a)
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=ABSOLUTE_TOLERANCE)
+        return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE, abs_tol=absolute)
     return a == b or str(a) == str(b) or same_time(a, b)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import hashlib
 import importlib.metadata
 import io
@@ -24,7 +25,7 @@ import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 from sklearn.compose import make_column_transformer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -40,6 +41,7 @@ from shared.contracts import (
     UNSET,
     CandidateStatus,
     ColumnProfile,
+    Intervals,
     LeaderboardRow,
     Notice,
     Plan,
@@ -286,6 +288,67 @@ def test_json_rows_without_predictions(folder: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out) == example["predictions"][:1]
 
 
+def test_probabilities_follow_the_label(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_inside(folder, str(folder / "table.csv"), "--proba", "--batch", "7") == 0
+    answered = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    model = joblib.load(folder / "best_model.pkl")
+    table = penguins()[5:]
+    assert list(answered.columns) == ["species", *(f"probability of {label}" for label in model.classes_)]
+    assert answered["species"].tolist() == model.predict(table).tolist()
+    assert np.allclose(answered.iloc[:, 1:], model.predict_proba(table))
+    # the example is checked all the same
+    assert run_inside(folder, str(folder / "example.json"), "--proba") == 0
+    said = capsys.readouterr()
+    assert set(json.loads(said.out)[0]) == set(answered.columns)
+    assert "matches" in said.err
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_rows_come_by_standard_input(
+    folder: Path, form: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = penguins()[5:9].drop(columns="species")
+    given = rows.to_csv(index=False) if form == "csv" else rows.to_json(orient="records")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + given))
+    assert run_inside(folder, "-", "--format", "json") == 0
+    expected = joblib.load(folder / "best_model.pkl").predict(rows).tolist()
+    assert json.loads(capsys.readouterr().out) == expected
+    monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+    assert run_inside(folder, "-", "--out", str(folder / "p.csv")) == 0
+    assert pd.read_csv(folder / "p.csv")["species"].tolist() == expected
+
+
+def test_intervals_are_those_of_where_the_prediction_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
+    model = LinearRegression().fit(table, 10 * table["x"])
+    joblib.dump(model, tmp_path / "best_model.pkl")
+    known = Intervals(
+        rows=30,
+        edges=[15.0],
+        lower={"80": [-1.0, -2.0]},
+        upper={"80": [1.5, 2.5]},
+        coverage={"80": 0.8},
+        mean_width={"80": 3.0},
+    )
+    example = Example(rows=table.to_dict("records"), predictions=[0.0, 10.0, 20.0])
+    the_plan = plan(
+        task_type=TaskType.REGRESSION, target="y", metric="r2", roles={"x": "numeric"}, labels=None
+    )
+    files = report.assemble(context({"ridge": outcome(example, intervals=known)}, plan=the_plan))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert run_inside(tmp_path, str(tmp_path / "example.json"), "--interval", "80", "--format", "csv") == 0
+    said = capsys.readouterr()
+    answered = pd.read_csv(io.StringIO(said.out))
+    assert "matches" in said.err
+    assert np.allclose(answered, [[0, -1, 1.5], [10, 9, 11.5], [20, 18, 22.5]])
+    assert list(answered.columns) == ["y", "lower 80 %", "upper 80 %"]
+    assert run_inside(tmp_path, str(tmp_path / "example.json"), "--interval", "95") == 2
+    assert "--interval is one of these: 80" in capsys.readouterr().err
+
+
 def test_what_cannot_be_answered_is_said_without_a_traceback(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,7 +362,8 @@ def test_what_cannot_be_answered_is_said_without_a_traceback(
 
     table = str(folder / "table.csv")
     (folder / "short.csv").write_text("note,other\nx,1\n")
-    assert "lacks 2 of the model's columns: 'mass', 'island'" in says(str(folder / "short.csv"))
+    short = says(str(folder / "short.csv"))
+    assert "lacks 2 of the model's columns: 'mass', 'island'; it has 'note', 'other'" in short
     (folder / "empty.csv").write_text("mass,island\n")
     assert "no rows" in says(str(folder / "empty.csv"))
     (folder / "nothing.csv").write_text("")
@@ -310,6 +374,10 @@ def test_what_cannot_be_answered_is_said_without_a_traceback(
     assert "list of objects" in says(str(folder / "numbers.json"))
     assert "there is no file" in says(str(folder / "absent.csv"))
     assert "name the table" in says()
+    assert "--interval is for" in says(table, "--interval", "80")
+    assert "at least one row" in says(table, "--batch", "0")
+    (folder / "best.onnx").write_bytes(b"no graph")
+    assert "best.onnx needs" in says(table, "--model", "best.onnx")
     assert "time series" in says("--horizon", "3")
     assert "in this folder: best_model.pkl, logistic_regression.pkl, mlp.pkl" in says(table, "--model", "x")
     (folder / "words.csv").write_text("mass,island\nheavy,001\n")
@@ -331,7 +399,8 @@ def test_a_model_other_than_listed_is_not_opened(folder: Path, capsys: pytest.Ca
 
 
 def test_the_tolerance_is_that_of_another_processor(made: Path) -> None:
-    same = runpy.run_path(str(made / "predict.py"))["same"]
+    there = runpy.run_path(str(made / "predict.py"))
+    same = functools.partial(there["same"], absolute=there["ABSOLUTE_TOLERANCE"])
     assert same({"a": [1]} | {"t": "2024-01-01"}, {"a": [1]} | {"t": "2024-01-01T00:00:00Z"})
     assert same(1000.0, 1000.0000001)
     assert same(1, 1.0)
@@ -387,6 +456,7 @@ def test_a_series_is_forecast_and_checked(tmp_path: Path, capsys: pytest.Capture
         assert list(answered.columns) == ["shop", "month", "sales"]
         assert len(answered) == steps
     assert run_inside(tmp_path, "--horizon", "0") == 2
+    (tmp_path / "table.csv").write_text("shop,sales\na,3\n")
     assert run_inside(tmp_path, str(tmp_path / "table.csv")) == 2
     assert "give --horizon" in capsys.readouterr().err
 
@@ -457,6 +527,7 @@ def test_files_of_a_run(made: Path) -> None:
         "target": "species",
         "metric": "accuracy",
         "labels": LABELS,
+        "model": "logistic_regression",
         "columns": [
             {"name": "mass", "role": "numeric", "dtype": "float64"},
             {"name": "island", "role": "categorical", "dtype": "object"},

@@ -36,7 +36,7 @@ def run(python: Path | str, arguments: Sequence[str], *, home: Path, limit: floa
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            raise StepFailed(f"killed after {limit:.0f} s") from None
+            raise StepFailed(f"killed after {limit:g} s") from None
         finally:
             _kill(process)
     if code != 0:

@@ -111,14 +111,14 @@ def survey(values: pd.Series) -> Column:
     return column
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
     """ "PassengerId", "customer_id" → their words in lower case."""
     return [word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
 
 
 def _named_as_id(name: str) -> bool:
-    words = _words(name)
-    return name.startswith("Unnamed: ") or (bool(words) and (words[-1] in ID_WORDS or words[0] == "id"))
+    said = words(name)
+    return name.startswith("Unnamed: ") or (bool(said) and (said[-1] in ID_WORDS or said[0] == "id"))
 
 
 def _counts_rows(column: Column) -> bool:
@@ -133,7 +133,7 @@ def _counts_rows(column: Column) -> bool:
     return (
         len(numbers) == column.rows >= LEAST_ROWS_FOR_ID
         and bool((np.diff(numbers) == 1).all())
-        and not TIME_WORDS & set(_words(column.name))
+        and not TIME_WORDS & set(words(column.name))
     )
 
 
@@ -170,7 +170,7 @@ def _as_dates(column: Column) -> bool:
 
 def _are_dates(column: Column) -> bool:
     """Make the column `datetime` where its whole numbers are dates by their digits and by its name."""
-    of_time = bool(DATE_WORDS.intersection(_words(column.name)))
+    of_time = bool(DATE_WORDS.intersection(words(column.name)))
     arguments = number_reading(of_time, column.uniques.astype("float64"))
     if arguments is None:
         return False
@@ -231,15 +231,15 @@ def _kind_of_text(column: Column) -> str:
     if spoken & set(YES) and spoken & set(NO) and spoken <= {*YES, *NO}:
         return "boolean"
     sample = texts.sample(min(SAMPLE, len(texts)), random_state=0)
-    words = sample.str.split().str.len()
-    if float(words.mean()) < 1.05 and len(texts) > 1:
+    length = sample.str.split().str.len()
+    if float(length.mean()) < 1.05 and len(texts) > 1:
         if share >= NEARLY_ALL and _named_as_id(column.name):
             return "identifier"
         if share > 0.99 and column.present >= LEAST_ROWS_FOR_ID:
             return "identifier"
-    if share > 0.5 and words.mean() >= 2 and column.present >= LEAST_ROWS_FOR_ID:
+    if share > 0.5 and length.mean() >= 2 and column.present >= LEAST_ROWS_FOR_ID:
         return "text"
-    if share > 0.2 and words.mean() >= 4 and len(texts) > LEAST_ROWS_FOR_ID:
+    if share > 0.2 and length.mean() >= 4 and len(texts) > LEAST_ROWS_FOR_ID:
         return "text"
     return "categorical"
 

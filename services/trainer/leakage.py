@@ -7,7 +7,7 @@ together cannot, which is a leak more often than a discovery, and for its owner 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,13 @@ from services.trainer import (
     leakage_sums,
     leakage_time,
 )
+from services.trainer.number_text import to_numbers
 from shared.contracts import Notice, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain
 
 KEPT = "It is used: unless it is known beforehand, leave it out (`exclude_columns`, or `on_leakage: drop`)."
 DROPPED = "It is left out of training (`on_leakage: drop`)."
+DATES_TRIED = 3
 LISTED = 20
 """Columns of one kind that are told one by one."""
 
@@ -38,7 +40,8 @@ LEAKS = frozenset(
 
 
 class Finding(Struct, frozen=True):
-    """One thing found. `columns`: those that `on_leakage: drop` leaves out; none for what is about rows."""
+    """One thing found. `columns`: those that `on_leakage: drop` leaves out; none for what is about rows.
+    `used`: whether models would see it; what they do not see is told and fails nothing."""
 
     code: str
     message: str
@@ -46,6 +49,7 @@ class Finding(Struct, frozen=True):
     columns: tuple[str, ...] = ()
     kept: str = KEPT
     dropped: str = DROPPED
+    used: bool = True
 
     def notice(self, on_leakage: str) -> Notice:
         action = self.dropped if on_leakage == "drop" and self.columns else self.kept
@@ -96,9 +100,36 @@ def guard(
     return settle(found, request, roles)
 
 
+def guard_series(
+    frame: pd.DataFrame, request: TrainRequest, used: Collection[str], horizon: int
+) -> tuple[list[str], list[Notice]]:
+    """Which of the columns `used` to forecast are left out for holding the target of the same or of a later
+    step, and what there is to say; of other columns too, which are not used.
+
+    The last `horizon` targets of each series are held out and not looked at. Raises CannotTrain as `guard`
+    does.
+    """
+    assert request.time_column is not None
+    codes = (
+        np.zeros(len(frame))
+        if request.series_column is None
+        else pd.factorize(frame[request.series_column])[0]
+    )
+    order = leakage_time.sorted_rows(leakage_sample.moments(frame[request.time_column]), codes)
+    series = codes[order]
+    y = leakage_time.without_last(to_numbers(frame[request.target]).to_numpy()[order], series, horizon)
+    taken = {request.target, request.time_column, request.series_column}
+    numbers = {name: to_numbers(frame[name]).to_numpy()[order] for name in frame.columns if name not in taken}
+    steps = max(leakage_time.STEPS_AHEAD, min(horizon, 5 * leakage_time.STEPS_AHEAD))
+    found = [future(one, used=one.name in used) for one in leakage_time.ahead(numbers, y, series, steps)]
+    roles = dict.fromkeys(used, "")
+    verdict = settle(found, request, {**roles, request.time_column: ""})
+    return [name for name in used if name not in verdict.roles], verdict.warnings
+
+
 def settle(found: list[Finding], request: TrainRequest, roles: Mapping[str, str]) -> Verdict:
     """What comes of the findings under the request's `on_leakage`."""
-    leaks = [finding for finding in found if finding.code in LEAKS]
+    leaks = [finding for finding in found if finding.code in LEAKS and finding.used]
     if request.on_leakage == "fail" and leaks:
         said = "; ".join(f"{finding.message} ({finding.evidence})" for finding in leaks[:LISTED])
         more = f"; and {len(leaks) - LISTED} more" if len(leaks) > LISTED else ""
@@ -139,21 +170,23 @@ def _columns(sample: leakage_sample.Sample, groups: set[str]) -> list[Finding]:
 
 
 def _with_score(copy: leakage_copies.Copy, sample: leakage_sample.Sample) -> str:
-    partly = copy.how.startswith(("a flag of", "missing by", "a text that"))
-    return copy.evidence if partly else f"{copy.evidence}; {leakage_strength.evidence(copy.name, sample)}"
+    if not copy.whole:
+        return copy.evidence
+    return f"{copy.evidence}; {leakage_strength.evidence(copy.name, sample)}"
 
 
 def _row_number(sample: leakage_sample.Sample, known: set[str]) -> Finding | None:
     """A column of whole numbers that counts the rows, with gaps, in a table whose order tells the target."""
-    if any(leakage_sample.names_time(f.name) or f.role == "datetime" for f in sample.features):
-        return None  # the order is time's
+    in_order = np.argsort(sample.rows, kind="stable")
+    if any(_counts_time(feature, in_order) for feature in sample.features):
+        return None
     for feature in sample.features:
         x = feature.values
         if feature.name in known or feature.codes or feature.role != "numeric" or not feature.present.all():
             continue
         if feature.distinct < 0.95 * len(x) or len(x) < 50 or (x != np.floor(x)).any():
             continue
-        steps = np.diff(x[np.argsort(sample.rows, kind="stable")])
+        steps = np.diff(x[in_order])
         left = leakage_strength.unexplained(feature, sample)
         if max((steps > 0).mean(), (steps < 0).mean()) < 0.999 or left > 0.5:
             continue
@@ -165,6 +198,14 @@ def _row_number(sample: leakage_sample.Sample, known: set[str]) -> Finding | Non
             (feature.name,),
         )
     return None
+
+
+def _counts_time(feature: leakage_sample.Feature, in_order: np.ndarray) -> bool:
+    """Whether the table's order is that of time."""
+    if feature.codes or not (feature.role == "datetime" or leakage_sample.names_time(feature.name)):
+        return False
+    steps = np.diff(feature.values[in_order])
+    return bool((steps >= 0).mean() > 0.99 or (steps <= 0).mean() > 0.99)
 
 
 def _group(group: leakage_rows.Entity) -> Finding:
@@ -207,11 +248,18 @@ def _copied(given: leakage_rows.Table) -> list[Finding]:
 
 
 def _in_time(sample: leakage_sample.Sample, given: leakage_rows.Table) -> list[Finding]:
-    """For a table with one column of dates: targets of later rows, and a random split against time."""
+    """For each column of dates: targets of later rows, and a random split against time."""
     dates = [f for f in sample.features if f.role == "datetime" and f.present.mean() > 0.9]
-    if len(dates) != 1:
-        return []
-    [date] = dates
+    found: dict[tuple[str, ...], Finding] = {}
+    for date in dates[:DATES_TRIED]:
+        for finding in _in_its_order(sample, given, date):
+            found.setdefault((finding.code, *finding.columns), finding)
+    return list(found.values())
+
+
+def _in_its_order(
+    sample: leakage_sample.Sample, given: leakage_rows.Table, date: leakage_sample.Feature
+) -> list[Finding]:
     found = []
     left = leakage_time.order(date.values, sample.y.astype(np.float64), classes=sample.labels is not None)
     if left is not None and left <= leakage_time.NEXT_TO:
@@ -248,12 +296,13 @@ def _later_targets(
     return [future(one) for one in found]
 
 
-def future(one: leakage_time.Ahead) -> Finding:
+def future(one: leakage_time.Ahead, *, used: bool = True) -> Finding:
     what = "the target" if one.exact else "nearly the target"
     when = f"{one.steps} row{'s' if one.steps != 1 else ''} later" if one.steps else "of the same row"
-    return Finding(
-        "future-information",
-        f"{one.name!r} is {what} {when}: it is known only afterwards.",
-        one.evidence,
-        (one.name,),
-    )
+    message = f"{one.name!r} is {what} {when}: it is known only afterwards."
+    if not used:
+        left_out = "It is left out, as is whatever is not known for the time to come."
+        return Finding(
+            "future-information", message, one.evidence, (one.name,), left_out, left_out, used=False
+        )
+    return Finding("future-information", message, one.evidence, (one.name,))

@@ -35,17 +35,22 @@ HALVED = 0.5
 """Share of the target's variance between two values that divide it: half of a bell curve against the other
 leaves 0.36. What is zero in some rows for a reason may divide it as well, and less evenly."""
 
+ROWS_OF_A_CODE = 10
+"""Rows of each value, on average, from which on it is no chance that all are of one class."""
+
 FEW_VALUES = 50
 """Distinct values up to which each is compared with each class."""
 
 
 class Copy(Struct, frozen=True):
-    """What relation was found: `how` completes "it is …"; `exact` where not one row speaks against it."""
+    """What relation was found: `how` completes "it is …". `exact`: not one row speaks against it. `whole`: it
+    tells all of the target rather than one class or side of it, so that what it predicts alone says more."""
 
     name: str
     how: str
     evidence: str
     exact: bool
+    whole: bool = True
 
 
 def find(sample: Sample) -> list[Copy]:
@@ -213,6 +218,7 @@ def _missing_by_size(feature: Feature, y: np.ndarray) -> Copy | None:
         "missing by the target",
         f"missing in the {gone.sum():,} rows whose target is {edge:.6g} or {side}, and in no other",
         True,
+        whole=False,
     )
 
 
@@ -254,6 +260,7 @@ def _missing_by_class(
         f"missing in {missing[c]:,} of {counts[c]:,} rows of that class and in "
         f"{missing.sum() - missing[c]:,} of {len(y) - counts[c]:,} others ({where})",
         bool(np.abs(phi[c]) > 1 - SAME),
+        whole=False,
     )
 
 
@@ -275,6 +282,9 @@ def _coded(feature: Feature, y: np.ndarray, k: int, labels: Sequence[str]) -> Co
         share = f"{agreeing / rows:.2%} of {rows:,} rows"
         said = f"each of its {feature.distinct} values goes with one class in {share}"
         return Copy(feature.name, "the target under other names", said, agreeing == rows)
+    if feature.codes and agreeing == rows and rows >= ROWS_OF_A_CODE * feature.distinct:
+        said = f"each of its {feature.distinct} values is found with one class only, in {rows:,} rows"
+        return Copy(feature.name, "the target in finer classes", said, True)
     supported = (counts >= LEAST_FLAGGED)[None, :] & (table.sum(axis=1) >= LEAST_FLAGGED)[:, None]
     sure = np.where(supported, np.abs(phi), 0)
     if feature.distinct > 2 or sure.max() < NEARLY_ONE_TO_ONE:
@@ -282,7 +292,11 @@ def _coded(feature: Feature, y: np.ndarray, k: int, labels: Sequence[str]) -> Co
     _, c = np.unravel_index(int(sure.argmax()), sure.shape)
     said = f"agrees with that class in {_agreement(table, counts, int(c)) / rows:.2%} of {rows:,} rows"
     return Copy(
-        feature.name, f"a flag of the class {_shown(labels[int(c)])}", said, bool(sure.max() > 1 - SAME)
+        feature.name,
+        f"a flag of the class {_shown(labels[int(c)])}",
+        said,
+        bool(sure.max() > 1 - SAME),
+        whole=False,
     )
 
 
@@ -329,6 +343,7 @@ def _blurred(feature: Feature, y: np.ndarray, k: int, labels: Sequence[str]) -> 
             f"a flag of the class {_shown(labels[int(alone.argmax())])}, with noise",
             said,
             False,
+            whole=False,
         )
     return None
 
@@ -348,7 +363,11 @@ def _in_words(feature: Feature, y: np.ndarray, labels: Sequence[str]) -> Copy | 
                 f"{table[0, 0]:,} of {(y == c).sum():,} rows of that class say so, {table[0, 1]:,} others do"
             )
             return Copy(
-                feature.name, f"a text that names the class {_shown(label)}", said, bool(phi > 1 - SAME)
+                feature.name,
+                f"a text that names the class {_shown(label)}",
+                said,
+                bool(phi > 1 - SAME),
+                whole=False,
             )
     return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from msgspec import Struct
+from scipy.linalg import qr
 from scipy.stats import rankdata
 
 from services.trainer import table
@@ -30,10 +30,12 @@ LEAST_COPIES = 5
 """Held-out rows (share and number) with a copy in the training part below which scores hardly move."""
 
 NOT_CHANCE = 2
-"""How many times more pairs of rows agree in all columns than in all but one. Among copies nearly all do;
-where rows of a few values each meet by chance, there are about as many that miss by one."""
+"""How many times more pairs of rows have to agree in all columns than in all but one. Where rows of a few
+values each meet by chance, about as many miss by one."""
 
-LEFT_OUT_IN_TWOS = 6
+OWN_VALUE = 0.5
+
+DEPENDENCE_ROWS = 1_000
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Odd multiplier (Knuth, TAOCP 3, section 6.4): equal values in different columns hash differently."""
@@ -105,7 +107,7 @@ def copies(given: Table) -> tuple[Copies | None, Conflicts | None]:
     if not chosen:
         return None, None
     frame = table.load(given.path, [column.name for column in chosen])
-    hashes = [_hashes(frame[column.name]) * _weight(i) for i, column in enumerate(chosen)]
+    hashes = [_hashes(frame[name]) * _weight(i) for i, name in enumerate(_independent(frame))]
     whole = functools.reduce(np.add, hashes)
     here = np.concatenate([given.train, given.test])
     if not _more_than_chance(whole[here], [one[here] for one in hashes]):
@@ -156,21 +158,38 @@ def _verified(given: Table, left: np.ndarray, right: np.ndarray) -> tuple[float,
 
 
 def _more_than_chance(whole: np.ndarray, hashes: list[np.ndarray]) -> bool:
-    """`hashes`: of each column, those with most values first, which `whole` is the sum of."""
+    """Whether rows agree because they are copies. `hashes`: of each column; `whole`: their sum.
+
+    Copies agree in all columns or in hardly any, so pairs that differ in one column only are few. A column in
+    which nearly every row has a value of its own needs no such proof: its values come again in copies alone.
+    """
     pairs = _pairs(whole)
-    if pairs < LEAST_COPIES:
+    if pairs < LEAST_COPIES or len(hashes) < 2:
         return False
-    left_out = itertools.chain(
-        hashes,
-        # one column may follow from others, as a duration does from its begin and end
-        (one + other for one, other in itertools.combinations(hashes[:LEFT_OUT_IN_TWOS], 2)),
-    )
     near = 0
-    for out in left_out:
-        near += _pairs(whole - out) - pairs
+    for one in hashes:
+        alone, counts = np.unique(one, return_counts=True)
+        if len(alone) >= OWN_VALUE * len(one) and pairs >= OWN_VALUE * (counts * (counts - 1) // 2).sum():
+            continue
+        near += _pairs(whole - one) - pairs
         if pairs < NOT_CHANCE * near:
             return False
     return True
+
+
+def _independent(frame: pd.DataFrame) -> list[str]:
+    """The columns without those of numbers that follow from others by adding up, as a duration does from its
+    begin and end: rows that agree by chance in two of them agree in the third."""
+    rows = frame.sample(min(len(frame), DEPENDENCE_ROWS), random_state=0)
+    numbers = rows.select_dtypes("number")
+    numbers = numbers.loc[:, np.isfinite(numbers).all() & (numbers.std() > 0)]
+    if not 2 < numbers.shape[1] < len(rows):
+        return list(frame.columns)
+    x = numbers.to_numpy(dtype=np.float64)
+    _, r, order = qr((x - x.mean(axis=0)) / x.std(axis=0), mode="economic", pivoting=True)
+    size = np.abs(np.diag(r))
+    follows = {str(numbers.columns[i]) for i in order[size < 1e-7 * size[0]]}
+    return [name for name in frame.columns if name not in follows]
 
 
 def _pairs(keys: np.ndarray) -> int:

@@ -135,6 +135,11 @@ def as_feature(column: pd.Series, role: str) -> Feature:
     return Feature(name, role, values, True, len(found), column if role == "text" else None)
 
 
+def moments(times: pd.Series) -> np.ndarray:
+    """Times of whatever kind as numbers in their order: dates as seconds, counted periods as they are."""
+    return times.to_numpy(dtype=np.float64) if pd.api.types.is_numeric_dtype(times) else seconds(times)
+
+
 def seconds(dates: pd.Series) -> np.ndarray:
     """Dates of whatever kind as seconds since 1970, NaN where they cannot be read."""
     read = pd.to_datetime(dates, errors="coerce", utc=True)

@@ -35,9 +35,14 @@ ALONE_CLASSES = 0.02
 """Wrong answers of a column alone, over those of always answering the largest class."""
 
 FACTOR = 10
-FAR_NUMBERS = 0.01
-FAR_CLASSES = 0.05
+FAR_NUMBERS = 0.001
+FAR_CLASSES = 0.03
 """How much worse all other columns together have to be: so many times, and leaving at least so much."""
+
+SURE_NUMBERS = 0.001
+NOT_NEAR = 0.1
+"""What a column alone leaves of a target of numbers, and what every other single one does, from which on it
+is suspicious although the others together say as much, as they do of a target computed from them."""
 
 OTHERS_MISS = 5
 """Rows that the others have to get wrong, and the column right, for it to be more than chance."""
@@ -76,9 +81,13 @@ def find(sample: Sample, copies: set[str]) -> list[Strong]:
         alone = Alone.of(_rows(feature, small), small)
         if alone.left > most:
             continue
-        rest = [i for i in order if sample.features[i].name != feature.name][:COMPARED_COLUMNS]
-        others = _together([_rows(sample.features[i], small) for i in rest], small)
-        if others.left < max(far, FACTOR * alone.left) or not alone.beats(others):
+        rest = [i for i in order if sample.features[i].name != feature.name]
+        others = _together([_rows(sample.features[i], small) for i in rest[:COMPARED_COLUMNS]], small)
+        outstanding = (
+            small.labels is None and alone.left <= SURE_NUMBERS and left[rest].min(initial=1) >= NOT_NEAR
+        )
+        far_ahead = others.left >= max(far, FACTOR * alone.left) and alone.beats(others)
+        if not (far_ahead or outstanding):
             continue
         found.append(Strong(feature.name, alone.left, others.left, f"{alone.said}; {_reach(others, small)}"))
     return found

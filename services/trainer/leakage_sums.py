@@ -57,18 +57,41 @@ def find(sample: Sample, copies: set[str]) -> Sum | None:
 
 
 def _checked(x: np.ndarray, scale: np.ndarray, y: np.ndarray, names: list[str]) -> Sum | None:
-    centred, target = x - x.mean(axis=0), y - y.mean()
-    weights = np.linalg.lstsq(centred / scale, target, rcond=1e-9)[0] / scale
+    x, y = x - x.mean(axis=0), y - y.mean()
+    signs = _of_two(x, y)
+    if signs is None:
+        signs = _of_more(x, scale, y)
+    if signs is None:
+        return None
+    left = y - x @ signs
+    share = float(left @ left) / float(y @ y)
+    parts = [name for name, sign in zip(names, signs, strict=True) if sign > 0]
+    less = [name for name, sign in zip(names, signs, strict=True) if sign < 0]
+    if share > EXACT or not parts or all(names_past(name) for name in parts):
+        return None
+    return Sum(parts, less, f"{1 - share:.4%} of the target's variance in {len(y):,} rows")
+
+
+def _of_two(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Signs of two columns that make up y. All pairs at once: |y - xᵢ ∓ xⱼ|² from the columns' products."""
+    gram, with_y, of_y = x.T @ x, x.T @ y, float(y @ y)
+    each = of_y - 2 * with_y + np.diag(gram)  # |y - xᵢ|²
+    for sign in (1, -1):
+        left = each[:, None] + np.diag(gram)[None, :] - 2 * sign * (with_y[None, :] - gram)
+        np.fill_diagonal(left, np.inf)
+        i, j = np.unravel_index(int(left.argmin()), left.shape)
+        # a column that changes little adds up to anything
+        if left[i, j] <= EXACT * of_y and min(each[i], each[j]) > 100 * EXACT * of_y:
+            signs = np.zeros(len(with_y))
+            signs[i], signs[j] = 1, sign
+            return signs
+    return None
+
+
+def _of_more(x: np.ndarray, scale: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Signs of up to `MOST_PARTS` columns, from the weights of a linear fit."""
+    weights = np.linalg.lstsq(x / scale, y, rcond=1e-9)[0] / scale
     used = np.abs(weights) * scale > 3 * ONE * y.std()
     if not 2 <= used.sum() <= MOST_PARTS or (np.abs(np.abs(weights[used]) - 1) > ONE).any():
         return None
-    signs = np.where(used, np.sign(weights), 0)
-    left = target - centred @ signs
-    if float(left @ left) > EXACT * float(target @ target):
-        return None
-    parts = [name for name, sign in zip(names, signs, strict=True) if sign > 0]
-    less = [name for name, sign in zip(names, signs, strict=True) if sign < 0]
-    if not parts or all(names_past(name) for name in parts):
-        return None
-    share = 1 - float(left @ left) / float(target @ target)
-    return Sum(parts, less, f"{share:.4%} of the target's variance in {len(y):,} rows")
+    return np.where(used, np.sign(weights), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from msgspec import Struct
 from scipy.stats import rankdata
 
@@ -87,24 +88,13 @@ def _unlike(x: np.ndarray, y: np.ndarray, series: np.ndarray, k: int) -> tuple[f
     return float(left @ left) / len(b) / least, len(b)
 
 
-def missing_at_the_end(
-    columns: dict[str, np.ndarray], y: np.ndarray, series: np.ndarray, horizon: int
-) -> dict[str, int]:
-    """Column → rows before each series' end (the median) in which it is missing while the target is there,
-    for columns that are mostly there before. Rows sorted by series and time."""
-    found = {}
-    ends = np.flatnonzero(np.append(series[1:] != series[:-1], True))
-    begins = np.append(0, ends[:-1] + 1)
-    for name, values in columns.items():
-        tails, there = [], []
-        for begin, end in zip(begins, ends, strict=True):
-            known = ~np.isnan(values[begin : end + 1]) & ~np.isnan(y[begin : end + 1])
-            last = int(np.flatnonzero(known)[-1]) if known.any() else -1
-            tails.append(int((~np.isnan(y[begin + last + 1 : end + 1])).sum()))
-            there.append(float(known[: last + 1].mean()) if last >= 0 else 0.0)
-        if np.median(tails) >= 1 and np.median(there) >= 0.5:
-            found[name] = int(np.median(tails))
-    return found
+def without_last(y: np.ndarray, series: np.ndarray, horizon: int) -> np.ndarray:
+    """`y` with each series' last `horizon` known values taken out. Rows sorted by series and time."""
+    made = y.astype(np.float64, copy=True)
+    known = np.flatnonzero(~np.isnan(made))
+    counted = pd.Series(series[known]).groupby(series[known]).cumcount(ascending=False).to_numpy()
+    made[known[counted < horizon]] = np.nan
+    return made
 
 
 def order(times: np.ndarray, y: np.ndarray, *, classes: bool) -> float | None:

@@ -484,12 +484,27 @@ class Plan(Struct, kw_only=True):
     details: dict[str, Any] = {}
 
 
+class PlotKind(enum.StrEnum):
+    """What plots there are: of a classification, of a regression, of either, of a time series."""
+
+    CONFUSION_MATRIX = "confusion_matrix"
+    ROC_CURVE = "roc_curve"
+    PRECISION_RECALL_CURVE = "precision_recall_curve"
+    CALIBRATION_CURVE = "calibration_curve"
+    LIFT_CURVE = "lift_curve"
+    PREDICTION_ERROR = "prediction_error"
+    RESIDUALS = "residuals"
+    IMPORTANCE = "importance"
+    LEARNING_CURVE = "learning_curve"
+    FORECAST = "forecast"
+
+
 class PlotData(Struct, kw_only=True):
     """`svg` is the drawn plot, `data` what a frontend draws itself. Once the drawing is in the store,
     `svg` is empty and `size_bytes` and `sha256` say what is there."""
 
     model_name: str
-    kind: str
+    kind: PlotKind
     data: dict[str, Any]
     svg: str = ""
     size_bytes: int = 0

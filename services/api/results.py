@@ -18,16 +18,21 @@ from shared.contracts import (
     Intervals,
     Notice,
     Plan,
+    PlotKind,
     TaskStatus,
     TaskType,
 )
 
+_PLOT_KINDS = frozenset(PlotKind)
+
 
 class ResultPlot(Struct, kw_only=True):
-    """`data` is for drawing it oneself; `svg_url` the plot as it was drawn."""
+    """`data` is for drawing it oneself; `svg_url` the plot as it was drawn. All are of held-out rows, but for
+    `learning_curve` (validation scores by the rows fitted on), which only models have that were the best of
+    the run when they ended."""
 
     model_name: str
-    kind: str
+    kind: PlotKind
     data: dict[str, Any]
     svg_url: str
 
@@ -147,11 +152,13 @@ def _plots(task_id: uuid.UUID, name: str, outcome: dict[str, Any]) -> list[Resul
     return [
         ResultPlot(
             model_name=name,
-            kind=plot["kind"],
+            kind=PlotKind(plot["kind"]),
             data=plot["data"],
             svg_url=f"/ml/plots/{task_id}/{name}/{plot['kind']}.svg",
         )
         for plot in outcome.get("plots", [])
+        # a newer trainer may draw what this API does not know yet
+        if plot["kind"] in _PLOT_KINDS
     ]
 
 

@@ -25,7 +25,7 @@ from sklearn.metrics import (
 from services.trainer import drawing_classes, drawing_numbers, drawing_series
 from services.trainer.learning_curve import Points
 from services.trainer.outcome import Importance
-from shared.contracts import METRICS, MODELS, Intervals, PlotData, TaskType
+from shared.contracts import METRICS, MODELS, Intervals, PlotData, PlotKind, TaskType
 
 MAX_POINTS = 500
 """Points of a plot, over all its curves."""
@@ -340,7 +340,8 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 def _plot(
     model_name: str, kind: str, data: dict[str, Any], draw: Callable[[dict[str, Any], str], str]
 ) -> PlotData:
-    return PlotData(model_name=model_name, kind=kind, data=data, svg=draw(data, _label(model_name)))
+    drawn = draw(data, _label(model_name))
+    return PlotData(model_name=model_name, kind=PlotKind(kind), data=data, svg=drawn)
 
 
 def _label(model_name: str) -> str:

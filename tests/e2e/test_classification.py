@@ -11,7 +11,7 @@ import pytest
 from tests.e2e import checks, tables
 from tests.e2e.person import Person
 
-PLOTS = {"confusion_matrix", "roc_curve", "precision_recall_curve", "calibration_curve"}
+PLOTS = {"confusion_matrix", "roc_curve", "precision_recall_curve", "calibration_curve", "lift_curve"}
 CLASSIFIERS = {
     "logistic_regression",
     "random_forest",

@@ -49,6 +49,16 @@ def outcome(slug: str) -> dict[str, Any]:
         "plots": [{"model_name": slug, "kind": "confusion_matrix", "data": {"matrix": [[1]]}, **drawn}],
         "importance": [{"feature": "a", "mean": 0.3, "std": 0.01}],
         "forecast": [],
+        "uncertainty": {
+            "level": 0.95,
+            "rows": 120,
+            "low": round(SCORES[slug] - 0.05, 2),
+            "high": round(SCORES[slug] + 0.05, 2),
+            "held_out_low": None,
+            "held_out_high": None,
+            "digest": slug,
+            "deviations": [-0.06, 0.0, 0.06],
+        },
     }
 
 

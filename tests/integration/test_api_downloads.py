@@ -143,7 +143,14 @@ async def test_results(me: httpx.AsyncClient, run: uuid.UUID) -> None:
         "logistic_regression",
         "mlp",
     ]
-    best, _, failed = results["leaderboard"]
+    best, second, failed = results["leaderboard"]
+    assert (best["score_low"], best["score_high"], best["tied_with_best"]) == (0.85, 0.95, None)
+    # 0.1 less, and each moves by 0.06: together, as they were validated on other rows, by more
+    assert second["tied_with_best"] is True
+    assert (failed["score_low"], failed["tied_with_best"]) == (None, None)
+    sure = results["uncertainty"]["random_forest"]
+    assert sure == {"level": 0.95, "rows": 120, "validation": [0.85, 0.95], "held_out": None}
+    assert results["intervals"] == {}
     assert list(best)[:5] == ["rank", "model_name", "label", "algorithm", "accuracy"]
     assert (best["rank"], best["cv_mean"], best["roc_auc"]) == (1, 0.9, None)
     assert (failed["rank"], failed["reason"]) == (None, "out of memory")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.trainer.report import certainty
+from services.trainer.report import advice, certainty
 from services.trainer.report.glossary import METRIC_MEANING
-from shared.contracts import METRICS, UNSET, CandidateStatus, LeaderboardRow, Notice, Plan, TaskType
+from services.trainer.report.markdown import code, fenced, plain, table
+from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, Plan, TaskType
 
 if TYPE_CHECKING:
     from services.trainer.report import ReportContext
@@ -35,13 +35,21 @@ MOST_IMPORTANT = 15
 
 def text(context: ReportContext) -> str:
     """The whole card."""
-    sections = [_head(context), _leaderboard(context)]
+    sections = [_head(context)]
+    if any(map(advice.is_leak, context.warnings)):  # before anybody reads a score
+        sections.append(advice.warnings(context))
     if context.best is not None:
-        sections.insert(1, _use(context))
-        sections += [_best(context, context.best)]
-    sections += [_how_scored(context), _data(context), _warnings(context), _reproduce(context)]
+        sections.append(_use(context))
+    sections.append(_leaderboard(context))
     if context.best is not None:
-        sections.append(_safety())
+        sections.append(_best(context, context.best))
+    sections += [_how_scored(context), _data(context)]
+    if not any(map(advice.is_leak, context.warnings)):
+        sections.append(advice.warnings(context))
+    if context.best is not None:
+        sections += [advice.limits(context), _safety()]
+        sections.append(advice.licences(each.packages for each in context.outcomes.values()))
+    sections.append(_reproduce(context))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -50,10 +58,10 @@ def text(context: ReportContext) -> str:
 
 def _head(context: ReportContext) -> str:
     plan = context.plan
-    lines = [f"# {_plain(context.name)}", ""]
+    lines = [f"# {plain(context.name)}", ""]
     kind = KINDS[plan.task_type]
     lines.append(
-        f"{kind[0].upper()}{kind[1:]} of {_code(plan.target)} from the table {_code(context.file_name)} "
+        f"{kind[0].upper()}{kind[1:]} of {code(plan.target)} from the table {code(context.file_name)} "
         f"({context.rows:,} rows, {context.columns:,} columns). Made by Trainyard on "
         f"{context.created_at:%Y-%m-%d at %H:%M} UTC, run `{context.task_id}`."
     )
@@ -61,7 +69,7 @@ def _head(context: ReportContext) -> str:
     if best is None:
         lines += ["", "**No model could be trained.** The leaderboard says why."]
     else:
-        lines += ["", f"**Best model: {_plain(best.label)}** (`best_model.pkl`, the same as "
+        lines += ["", f"**Best model: {plain(best.label)}** (`best_model.pkl`, the same as "
                   f"`{best.model_name}.pkl`). {_headline(best, plan)}"]  # fmt: skip
     return "\n".join(lines)
 
@@ -79,8 +87,19 @@ def _use(context: ReportContext) -> str:
         horizon = context.plan.horizon or 1
         command, call = f"python predict.py --horizon {horizon}", f"print(model.predict(h={horizon}))"
         what = "`predict(h=…)` answers the next steps of every series, after the last one the model has seen."
-        imports = "import joblib"
+        imports, graphs = "import joblib", []
     else:
+        graphs = [
+            (
+                "*.onnx",
+                "the same models as graphs for ONNX Runtime, where they could be converted and predict the same",
+            ),
+            ("onnx.json", "what goes into each graph and how near it is to its pickle, or why there is none"),
+            (
+                "predict_onnx.py",
+                "runs a graph; `python predict.py table.csv --model best_model.onnx`",
+            ),
+        ]
         command = "python predict.py table.csv --out predictions.csv"
         call = 'print(model.predict(pandas.read_csv("table.csv")))'
         what = (
@@ -88,11 +107,15 @@ def _use(context: ReportContext) -> str:
             "order, with missing values and with categories never seen before."
         )
         if context.plan.task_type is TaskType.CLASSIFICATION:
+            command += "\npython predict.py table.csv --proba --format json"
             what += " It answers in the table's own labels; `predict_proba` has the probabilities."
+        elif context.outcomes[context.best or ""].intervals is not None:
+            command += "\npython predict.py table.csv --interval 80"
         imports = "import joblib\nimport pandas"
     files = [
         ("best_model.pkl", "the best model"),
         ("*.pkl", "every model that was trained, by name: " + _joined(sorted(context.outcomes))),
+        *graphs,
         ("leaderboard.csv", "every model with every metric"),
         ("predict.py", "predicts from the command line; `python predict.py --help`"),
         ("requirements.txt", "the exact packages that the models need"),
@@ -101,7 +124,7 @@ def _use(context: ReportContext) -> str:
         ("plots/*.svg", "pictures of every model on held-out data"),
         ("SHA256SUMS", "checksums of all files; `sha256sum -c SHA256SUMS`"),
     ]
-    table = _table(["file", "what it is"], [[f"`{name}`", what_] for name, what_ in files])
+    listed = table(["file", "what it is"], [[f"`{name}`", what_] for name, what_ in files])
     return f"""## How to use it
 
 ```sh
@@ -121,7 +144,7 @@ model = joblib.load("best_model.pkl")
 
 {what}
 
-{table}"""
+{listed}"""
 
 
 def _leaderboard(context: ReportContext) -> str:
@@ -130,7 +153,7 @@ def _leaderboard(context: ReportContext) -> str:
     header = ["rank", "model", f"{plan.metric} (validation)", f"{plan.metric} (held out)"]
     done = [row for row in context.leaderboard if row.status is CandidateStatus.DONE]
     lines = [
-        [str(row.rank), f"{_plain(row.label)} (`{row.model_name}`)", _spread(row)]
+        [str(row.rank), f"{plain(row.label)} (`{row.model_name}`)", _spread(row)]
         + [_number(row.metrics.get(name)) for name in [plan.metric, *metrics]]
         + [_seconds(row.fit_seconds)]
         for row in done
@@ -142,14 +165,14 @@ def _leaderboard(context: ReportContext) -> str:
             f"Ranked by `{plan.metric}` in validation ({better} is better), never by the held-out "
             f"{_unit(plan)}. `leaderboard.csv` has every metric."
         )
-        parts.append(_table([*header, *metrics, "fit"], lines))
+        parts.append(table([*header, *metrics, "fit"], lines))
     rest = [row for row in context.leaderboard if row.status is not CandidateStatus.DONE]
     if rest:
         parts.append("Not on it:")
         parts.append(
             "\n".join(
-                f"- {_plain(row.label)} (`{row.model_name}`): {row.status}"
-                + (f", {_plain(row.reason)}" if row.reason else "")
+                f"- {plain(row.label)} (`{row.model_name}`): {row.status}"
+                + (f", {plain(row.reason)}" if row.reason else "")
                 for row in rest
             )
         )
@@ -160,7 +183,7 @@ def _best(context: ReportContext, best: str) -> str:
     plan, outcome = context.plan, context.outcomes[best]
     row = _row(context, best)
     assert row is not None  # rank 1 is on the leaderboard
-    metrics = _table(
+    metrics = table(
         ["metric", "held out", "better", "what it says"],
         [
             [
@@ -173,24 +196,24 @@ def _best(context: ReportContext, best: str) -> str:
         ],
     )
     sure = certainty.of_score(plan, row, outcome.uncertainty, context.leaderboard)
-    parts = ["## The best model", f"{_plain(row.label)}: {_plain(row.algorithm)}.", metrics, sure]
+    parts = ["## The best model", f"{plain(row.label)}: {plain(row.algorithm)}.", metrics, sure]
     words, inside = certainty.of_predictions(outcome.intervals)
     if inside:
-        parts += [words, _table(["level", "held out inside", "mean width"], inside)]
+        parts += [words, table(["level", "held out inside", "mean width"], inside)]
     settings = outcome.details.get("settings")
     if isinstance(settings, str) and settings:
-        parts.append(f"Settings: {_code(settings)}.")
+        parts.append(f"Settings: {code(settings)}.")
     if outcome.importance:
         ranked = sorted(outcome.importance, key=lambda i: -i.mean)[:MOST_IMPORTANT]
         parts.append(
             f"What it relies on: how much `{plan.metric}` gets worse on held-out rows when one column is "
             "shuffled."
         )
-        lines = [[_code(i.feature), f"{_number(i.mean)} ± {i.std:.2g}"] for i in ranked]
-        parts.append(_table(["column", f"loss of {plan.metric}"], lines))
+        lines = [[code(i.feature), f"{_number(i.mean)} ± {i.std:.2g}"] for i in ranked]
+        parts.append(table(["column", f"loss of {plan.metric}"], lines))
     parts.append(
         f"Written with Python {context.python_version} and "
-        + ", ".join(map(_code, sorted(outcome.packages)))
+        + ", ".join(map(code, sorted(outcome.packages)))
         + "."
     )
     return "\n\n".join(part for part in parts if part)
@@ -224,7 +247,7 @@ def _table_scheme(context: ReportContext) -> str:
     )
     if plan.group_column is not None:
         scheme += (
-            f" Rows that share a value of {_code(plan.group_column)} are always on the same side of a split."
+            f" Rows that share a value of {code(plan.group_column)} are always on the same side of a split."
         )
     elif plan.task_type is TaskType.CLASSIFICATION:
         scheme += " Every split keeps the shares of the classes."
@@ -237,7 +260,7 @@ def _series_scheme(context: ReportContext) -> str:
     season = f", a season of {plan.season_length} steps" if (plan.season_length or 1) > 1 else ""
     return (
         f"The last {plan.horizon} steps of each series were held out (frequency "
-        f"{_code(plan.frequency or 'unknown')}{season}). Each model was validated on what comes before them "
+        f"{code(plan.frequency or 'unknown')}{season}). Each model was validated on what comes before them "
         f"in {tests}: fitted on the past and scored on the {plan.horizon} steps that followed. The mean and "
         "the standard deviation of those scores are `cv_mean` and `cv_std`, and `cv_mean` alone decides the "
         "rank. Then each model was fitted on all that comes before the held-out steps, and measured once on "
@@ -270,9 +293,9 @@ def _refit(context: ReportContext) -> str:
 def _data(context: ReportContext) -> str:
     plan = context.plan
     facts = [
-        f"File: {_code(context.file_name)}, SHA-256 `{context.sha256}`",
+        f"File: {code(context.file_name)}, SHA-256 `{context.sha256}`",
         f"Size: {context.rows:,} rows, {context.columns:,} columns",
-        f"Target: {_code(plan.target)}",
+        f"Target: {code(plan.target)}",
     ]
     if plan.task_type is not TaskType.TIME_SERIES and plan.rows != context.rows:
         facts.append(f"Rows with a target, which were used: {plan.rows:,}")
@@ -282,31 +305,16 @@ def _data(context: ReportContext) -> str:
         names = [name for name, has in plan.roles.items() if has == role]
         facts.append(f"{role.capitalize()} features ({len(names)}): {_listed(names)}")
     special = [("Group", plan.group_column), ("Time", plan.time_column), ("Series", plan.series_column)]
-    facts += [f"{what} column: {_code(name)}" for what, name in special if name is not None]
-    closing = "No rows of the table are in these files but those of `example.json`."
+    facts += [f"{what} column: {code(name)}" for what, name in special if name is not None]
+    closing = advice.what_is_inside(context)
     return "\n\n".join(
         ["## Data", "\n".join(f"- {fact}" for fact in facts), closing if context.best else ""]
     ).rstrip()
 
 
-def _warnings(context: ReportContext) -> str:
-    seen = list(context.warnings)
-    lines = [_notice(notice) for notice in context.warnings]
-    for slug, outcome in sorted(context.outcomes.items()):
-        lines += [f"{_notice(notice)} (`{slug}`)" for notice in outcome.warnings if notice not in seen]
-    body = "\n".join(f"- {line}" for line in lines) if lines else "None."
-    return f"## Warnings\n\n{body}"
-
-
-def _notice(notice: Notice) -> str:
-    column = "" if notice.column is UNSET else f"{_code(notice.column)}: "
-    evidence = "" if notice.evidence is UNSET else f" ({_plain(notice.evidence)})"
-    return f"**{_plain(notice.code)}** {column}{_plain(notice.message)}{evidence} {_plain(notice.action)}"
-
-
 def _reproduce(context: ReportContext) -> str:
     body = msgspec.json.format(msgspec.json.encode(context.request), indent=2).decode()
-    return f"## What was asked for\n\n`POST /ml/train` with\n\n{_fenced(body, 'json')}"
+    return f"## What was asked for\n\n`POST /ml/train` with\n\n{fenced(body, 'json')}"
 
 
 def _safety() -> str:
@@ -352,34 +360,4 @@ def _joined(slugs: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
-    return ", ".join(map(_code, names[:MOST_LISTED])) + more
-
-
-# --- Markdown -----------------------------------------------------------------------------------
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown leaves as it is: no markup, no HTML, no link, one line."""
-    return re.sub(r"([\\`*_\[\]<>|&#~])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """A code span of one line; its fence is longer than any run of backticks within (CommonMark 6.1)."""
-    line = " ".join(text.split()) or " "
-    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if longest else ""
-    # a bar would end the cell of a table even within code
-    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
-
-
-def _fenced(text: str, language: str) -> str:
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return ", ".join(map(code, names[:MOST_LISTED])) + more

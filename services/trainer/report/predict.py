@@ -343,9 +343,7 @@ def columns_ahead(model: Any, schema: dict[str, Any]) -> list[str]:
     return [name for name in schema.get("future_columns", []) if name in used]
 
 
-def ahead(
-    model: Any, rows: pandas.DataFrame, needed: list[str], schema: dict[str, Any]
-) -> pandas.DataFrame:
+def ahead(model: Any, rows: pandas.DataFrame, needed: list[str], schema: dict[str, Any]) -> pandas.DataFrame:
     """`rows` as the model takes them: its own names of series, times without a zone, numbers as numbers."""
     import pandas
 

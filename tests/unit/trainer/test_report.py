@@ -32,7 +32,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from services.trainer import report
 from services.trainer.explain import example as example_of
 from services.trainer.outcome import Example, FitOutcome, Importance
-from services.trainer.report import ReportContext, card, requirements
+from services.trainer.report import ReportContext, advice, card, requirements
 from services.trainer.report.glossary import METRIC_MEANING
 from shared import leaderboard
 from shared.contracts import (
@@ -604,7 +604,7 @@ def test_card_tables_have_one_width() -> None:
     outcomes = {"mlp": outcome(Example(rows=[], predictions=[]))}
     text = report.assemble(context(outcomes))["README.md"].decode()
     tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
-    assert len(tables) == 4
+    assert len(tables) == 5
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
@@ -642,7 +642,35 @@ def test_every_metric_is_explained() -> None:
 def test_notices_without_column_or_evidence() -> None:
     notice = Notice(code="c", message="m.", action="a.")
     assert (notice.column, notice.evidence) == (UNSET, UNSET)
-    assert card._notice(notice) == "**c** m. a."
+    assert "- **c** m. a." in advice.warnings(context({}, warnings=[notice])).splitlines()
+
+
+def test_a_leak_is_told_before_any_score() -> None:
+    leak = Notice(code="leaked-target", message="It is the target.", action="Kept.", column="mass")
+    other = Notice(code="rows-sampled", message="Sampled.", action="Drawn at random.")
+    outcomes = {"mlp": outcome(Example(rows=[], predictions=[]))}
+    text = card.text(context(outcomes, warnings=[other, leak]))
+    assert (
+        text.index("**leaked-target** `mass`") < text.index("**rows-sampled**") < text.index("## Leaderboard")
+    )
+    assert "too good to be true" in text
+    quiet = card.text(context(outcomes, warnings=[other]))
+    assert quiet.index("## Leaderboard") < quiet.index("**rows-sampled**")
+    assert "too good to be true" not in quiet
+    assert quiet.count("## Warnings") == text.count("## Warnings") == 1
+
+
+def test_the_card_names_whoever_keeps_rows_and_whose_work_is_inside() -> None:
+    example = Example(rows=[], predictions=[])
+    alone = card.text(context({"mlp": outcome(example)}))
+    assert "nearest neighbors" not in alone
+    neighbours = card.text(context({"k_nearest_neighbors": outcome(example, packages=["lightgbm==4.6.0"])}))
+    assert "save what `k_nearest_neighbors` keeps" in neighbours
+    assert "| `lightgbm` | 4.6.0 | MIT |" in neighbours
+    within = outcome(example, details={"members": {"k_nearest_neighbors": 0.5, "mlp": 0.5}})
+    assert "save what `weighted_ensemble` keeps" in card.text(
+        context({"mlp": outcome(example), "weighted_ensemble": within})
+    )
 
 
 def test_the_report_needs_no_table_library() -> None:

@@ -103,7 +103,8 @@ def _bounds(residuals: np.ndarray) -> dict[str, tuple[float, float]]:
         ).conformalize(np.zeros((len(residuals), 1)), residuals)
         _, interval = conformal.predict_interval(np.zeros((1, 1)), allow_infinite_bounds=True)
         if np.isfinite(interval).all():
-            found[level] = (float(interval[0, 0, 0]), float(interval[0, 1, 0]))
+            # a model that is always too high somewhere would be outside its own interval
+            found[level] = (min(float(interval[0, 0, 0]), 0.0), max(float(interval[0, 1, 0]), 0.0))
     return found
 
 

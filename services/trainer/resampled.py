@@ -39,7 +39,7 @@ class Answers(Struct):
 
 
 def statistic(metric: str, answers: Answers) -> tuple[Statistic, bool]:
-    """The metric of resamples of these rows, and whether it is measured at once."""
+    """The metric of resamples of these rows, and whether it takes next to no time."""
     if answers.labels is None:
         made = _of_numbers(metric, answers.truth, answers.predicted)
         return (made, True) if made else (_one_by_one(metric, answers), False)
@@ -54,7 +54,8 @@ def statistic(metric: str, answers: Answers) -> tuple[Statistic, bool]:
     if metric in _OF_CONFUSIONS and k * k <= MOST_CELLS:
         return _of_confusions(metric, coded.truth * k + coded.predicted, k), True
     if coded.proba is not None and metric in _OF_PROBABILITIES and k * k <= MOST_CELLS:
-        return _OF_PROBABILITIES[metric](coded.truth, coded.proba), True
+        # ranks are sorted for each resample and each class
+        return _OF_PROBABILITIES[metric](coded.truth, coded.proba), metric != "roc_auc"
     return _one_by_one(metric, coded), False
 
 

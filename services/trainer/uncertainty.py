@@ -31,8 +31,8 @@ RESAMPLES = 500
 FEWEST_RESAMPLES = 100
 """Where time does not suffice for this many there is no interval: its ends would be chance."""
 MOST_ROWS = 5_000
-MOST_ROWS_ONE_BY_ONE = 1_000
-"""Of metrics that are measured anew for each resample, which takes milliseconds."""
+MOST_ROWS_SLOW = 1_000
+"""Of metrics that take a millisecond or more a resample."""
 LEAST_ROWS = 10
 MOST_UNDEFINED = 0.1
 """Share of resamples that may leave a metric undefined (a class that none of the rows has)."""
@@ -131,16 +131,16 @@ def _deviations(metric: str, answers: Answers, seed: int, seconds: float) -> np.
     n = len(answers.truth)
     if n < LEAST_ROWS:
         return np.zeros(0)
-    statistic, at_once = resampled.statistic(metric, answers)
-    most = MOST_ROWS if at_once else MOST_ROWS_ONE_BY_ONE
+    statistic, quick = resampled.statistic(metric, answers)
+    most = MOST_ROWS if quick else MOST_ROWS_SLOW
     if n > most:
         answers = answers.taken(np.sort(np.random.default_rng(seed).choice(n, most, replace=False)))
         statistic, _ = resampled.statistic(metric, answers)
     started = time.perf_counter()
     whole = statistic(np.arange(len(answers.truth))[None, :])
     one = time.perf_counter() - started
-    # at once it takes milliseconds, and always the same resamples
-    count = RESAMPLES if at_once else int(min(RESAMPLES, seconds / max(one, 1e-9)))
+    # where it takes next to no time, always the same resamples
+    count = RESAMPLES if quick else int(min(RESAMPLES, seconds / max(one, 1e-9)))
     if not np.isfinite(whole[0]) or count < FEWEST_RESAMPLES:
         return np.zeros(0)
     if answers.groups is None:

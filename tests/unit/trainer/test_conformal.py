@@ -87,6 +87,14 @@ def test_the_unit_of_the_target_makes_no_difference() -> None:
     assert large.coverage == one.coverage
 
 
+def test_a_prediction_is_within_its_own_interval() -> None:
+    predicted = np.linspace(0, 1, 300)
+    too_high = conformal.calibrated(predicted - 5, predicted, (predicted - 5, predicted))
+    assert too_high is not None
+    assert too_high.upper["80"] == [0.0]
+    assert too_high.coverage["80"] == 1.0
+
+
 def test_predictions_that_are_all_equal_are_one_bin() -> None:
     truth = np.random.default_rng(0).normal(size=2000)
     made = conformal.calibrated(truth, np.zeros(2000), (truth, np.zeros(2000)))

@@ -42,6 +42,9 @@ LIBRARIES = (
     "matplotlib.pyplot",
     "mlforecast",
     "statsforecast",
+    # not onnxruntime, which starts a thread
+    "onnxmltools.convert",
+    "skl2onnx",
 )
 
 _SERIES = "services.trainer.candidates.time_series"

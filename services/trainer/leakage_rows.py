@@ -36,6 +36,7 @@ values each meet by chance, about as many miss by one."""
 OWN_VALUE = 0.5
 
 DEPENDENCE_ROWS = 1_000
+DEPENDENCE_COLUMNS = 100
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 """Odd multiplier (Knuth, TAOCP 3, section 6.4): equal values in different columns hash differently."""
@@ -107,17 +108,19 @@ def copies(given: Table) -> tuple[Copies | None, Conflicts | None]:
     if not chosen:
         return None, None
     frame = table.load(given.path, [column.name for column in chosen])
-    hashes = [_hashes(frame[name]) * _weight(i) for i, name in enumerate(_independent(frame))]
-    whole = functools.reduce(np.add, hashes)
-    here = np.concatenate([given.train, given.test])
-    if not _more_than_chance(whole[here], [one[here] for one in hashes]):
+    hashes = {name: _hashes(frame[name]) * _weight(i) for i, name in enumerate(frame.columns)}
+    whole = functools.reduce(np.add, hashes.values())
+    across, conflicts = _across(given, whole), _conflicting(given, whole)
+    if across is None and conflicts is None:
         return None, None
-    return _across(given, whole), _conflicting(given, whole)
+    here = np.concatenate([given.train, given.test])
+    looked_at = [hashes[name][here] for name in _independent(frame)]
+    return (across, conflicts) if _more_than_chance(looked_at) else (None, None)
 
 
 def _across(given: Table, whole: np.ndarray) -> Copies | None:
     held = whole[given.test]
-    twice = np.flatnonzero(np.isin(held, whole[given.train]))
+    twice = np.flatnonzero(pd.Series(held).isin(whole[given.train]))
     if len(twice) < max(LEAST_COPIES, COPIED_SHARE * len(held)):
         return None
     order = given.train[np.argsort(whole[given.train], kind="stable")]
@@ -157,12 +160,13 @@ def _verified(given: Table, left: np.ndarray, right: np.ndarray) -> tuple[float,
     return float(equal.mean()), (int(left[i]), int(right[i]))
 
 
-def _more_than_chance(whole: np.ndarray, hashes: list[np.ndarray]) -> bool:
-    """Whether rows agree because they are copies. `hashes`: of each column; `whole`: their sum.
+def _more_than_chance(hashes: list[np.ndarray]) -> bool:
+    """Whether rows agree because they are copies. `hashes`: of each column, (n,) uint64.
 
     Copies agree in all columns or in hardly any, so pairs that differ in one column only are few. A column in
     which nearly every row has a value of its own needs no such proof: its values come again in copies alone.
     """
+    whole = functools.reduce(np.add, hashes)
     pairs = _pairs(whole)
     if pairs < LEAST_COPIES or len(hashes) < 2:
         return False
@@ -182,7 +186,7 @@ def _independent(frame: pd.DataFrame) -> list[str]:
     begin and end: rows that agree by chance in two of them agree in the third."""
     rows = frame.sample(min(len(frame), DEPENDENCE_ROWS), random_state=0)
     numbers = rows.select_dtypes("number")
-    numbers = numbers.loc[:, np.isfinite(numbers).all() & (numbers.std() > 0)]
+    numbers = numbers.loc[:, np.isfinite(numbers).all() & (numbers.std() > 0)].iloc[:, :DEPENDENCE_COLUMNS]
     if not 2 < numbers.shape[1] < len(rows):
         return list(frame.columns)
     x = numbers.to_numpy(dtype=np.float64)
@@ -199,6 +203,10 @@ def _pairs(keys: np.ndarray) -> int:
 
 def _hashes(values: pd.Series) -> np.ndarray:
     """One uint64 a row, equal for equal values; missing ones are equal to one another."""
+    if values.dtype.kind in "iufb":
+        # adding zero makes one of the two zeros
+        numbers = values.to_numpy() + 0 if values.dtype.kind != "b" else values.to_numpy(dtype=np.uint8)
+        return pd.util.hash_array(np.where(np.isnan(numbers), np.nan, numbers), categorize=False)
     codes, found = pd.factorize(values)
     uniques = pd.Series(found)
     uniques = uniques.astype(str) if uniques.dtype == object else uniques

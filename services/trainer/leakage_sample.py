@@ -152,4 +152,4 @@ def seconds(dates: pd.Series) -> np.ndarray:
 
 
 def _distinct(values: np.ndarray) -> int:
-    return len(np.unique(values[~np.isnan(values)]))
+    return int(pd.Series(values).nunique())

@@ -23,17 +23,21 @@ from tests.bench.models.peers.job import Job
 from tests.bench.models.processes import StepFailed
 from tests.bench.models.results import Result
 from tests.bench.models.splits import Split
-from tests.bench.models.tables import Table
+from tests.bench.models.tables import TABLES, Table
 
 PREDICT_LIMIT_S = 300.0
+SHOWN = 300
+"""Characters of why it failed."""
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    table: Table
     split: Split
-    seed: int
     budget: float
     cores: int
+
+    @property
+    def table(self) -> Table:
+        return TABLES[self.split.table]
 
     @property
     def limit(self) -> float:
@@ -49,7 +53,7 @@ class Case(Struct, frozen=True, kw_only=True):
             metric=self.table.metric,
             dates=list(dates),
             budget=self.budget,
-            seed=self.seed,
+            seed=self.split.seed,
             cores=self.cores,
             out=str(out),
         )
@@ -57,7 +61,7 @@ class Case(Struct, frozen=True, kw_only=True):
     def result(self, competitor: str, versions: dict[str, str], **measured: Any) -> Result:
         return Result(
             table=self.table.name,
-            seed=self.seed,
+            seed=self.split.seed,
             budget=self.budget,
             competitor=competitor,
             task=self.table.task,
@@ -67,6 +71,7 @@ class Case(Struct, frozen=True, kw_only=True):
             versions=versions,
             machine=report.machine(),
             date=report.today(),
+            train_sha256=self.split.train_sha256,
             **measured,
         )
 
@@ -82,7 +87,7 @@ def peer(case: Case, competitor: Peer) -> Result:
             processes.run(python, [module, str(path), *competitor.arguments], home=out, limit=case.limit)
             return case.result(competitor.name, versions, **_scored(case, out))
         except (StepFailed, ValueError) as error:
-            return case.result(competitor.name, versions, score=None, seconds=0.0, failed=str(error))
+            return case.result(competitor.name, versions, score=None, seconds=0.0, failed=_short(error))
 
 
 def ours(case: Case, trainyard: Trainyard, versions: dict[str, str]) -> Result:
@@ -90,13 +95,17 @@ def ours(case: Case, trainyard: Trainyard, versions: dict[str, str]) -> Result:
     with _folder(case, OURS) as out:
         path = _write(case.job(out, ()), out)
         try:
-            trained = trainyard.train(case.table, case.split.train, case.budget, case.seed, out)
+            trained = trainyard.train(case.table, case.split.train, case.budget, case.split.seed, out)
             step = ["tests.bench.models.peers.pickled", str(path), str(trained.model)]
             processes.run(sys.executable, step, home=out, limit=PREDICT_LIMIT_S)
             measured = _scored(case, out) | {"seconds": round(trained.seconds, 2), "note": trained.note}
             return case.result(OURS, versions, **measured)
         except (DemoFailed, StepFailed, ValueError) as error:
-            return case.result(OURS, versions, score=None, seconds=0.0, failed=str(error))
+            return case.result(OURS, versions, score=None, seconds=0.0, failed=_short(error))
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:SHOWN]
 
 
 def _scored(case: Case, out: Path) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def _scored(case: Case, out: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _folder(case: Case, competitor: str) -> Iterator[Path]:
     """An empty one. What a competitor said stays there where it failed."""
-    out = environments.FOLDER / "runs" / f"{case.table.name}-{case.seed}-{competitor}"
+    out = environments.FOLDER / "runs" / f"{case.table.name}-{case.split.seed}-{competitor}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     yield out

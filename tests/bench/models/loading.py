@@ -60,8 +60,12 @@ READERS: dict[str, Callable[[str], pd.DataFrame]] = {
 
 
 def read(table: Table) -> pd.DataFrame:
-    """The table as it is trained on: rows with a target, without the columns that are left out."""
-    frame = READERS[table.package](table.source)
+    """The table as it is trained on: rows with a target, without the columns that are left out.
+
+    A lone carriage return in a text becomes a line feed: pandas writes it without quotes, and no reader takes
+    that for text.
+    """
+    frame = READERS[table.package](table.source).replace(r"\r\n?", "\n", regex=True)
     return frame.drop(columns=list(table.leave_out)).dropna(subset=[table.target]).reset_index(drop=True)
 
 

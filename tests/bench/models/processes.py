@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[3]
-SHOWN = 300
 
 
 class StepFailed(Exception):
@@ -59,4 +58,4 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _reason(home: Path) -> str:
     said = home / "failed.txt"
-    return " ".join(said.read_text().split())[:SHOWN] if said.exists() else ""
+    return said.read_text() if said.exists() else ""

@@ -17,7 +17,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `score`: the table's metric on the held-out rows, None where `failed` says why; `scores`: further ones;
     `seconds`: what the fit took; `versions`: of what fitted, for ours the digest of its source;
-    `rows`, `columns`: of the whole table, the target not counted.
+    `rows`, `columns`: of the whole table, the target not counted; `train_sha256`: of the file fitted on.
     """
 
     table: str
@@ -33,6 +33,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     versions: dict[str, str]
     machine: str
     date: str
+    train_sha256: str = ""
     scores: dict[str, float] = {}
     size_bytes: int = 0
     predict_ms_per_row: float = 0.0
@@ -48,11 +49,13 @@ def read(path: Path = FILE) -> list[Result]:
     """What is known, of what was measured more than once the last. A line cut off by a kill is left out."""
     if not path.exists():
         return []
-    whole = []
+    found: dict[tuple[str, int, float, str], Result] = {}
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(msgspec.DecodeError):
-            whole.append(msgspec.json.decode(line, type=Result))
-    return list({(r.table, r.seed, r.budget, r.competitor): r for r in whole}.values())
+            r = msgspec.json.decode(line, type=Result)
+            found.pop(key := (r.table, r.seed, r.budget, r.competitor), None)
+            found[key] = r  # at the end: in the order in which they were measured
+    return list(found.values())
 
 
 def append(result: Result, path: Path = FILE) -> None:

@@ -18,6 +18,7 @@ from tests.bench.models import compete, competitors, environments, ours, results
 from tests.bench.models.competitors import LABELS, OURS, PEERS, Peer
 from tests.bench.models.processes import ROOT, StepFailed
 from tests.bench.models.results import Result
+from tests.bench.models.splits import Split
 from tests.bench.models.tables import Table
 
 CORES = 2
@@ -56,28 +57,28 @@ def requested(environ: Mapping[str, str]) -> Request:
 
 
 class Step(Struct, frozen=True):
-    table: Table
-    seed: int
+    split: Split
     competitor: str
 
 
-def steps(request: Request, known: Sequence[Result], source: str) -> list[Step]:
+def steps(request: Request, files: Sequence[Split], known: Sequence[Result], source: str) -> list[Step]:
     """What is to be measured, table by table, so that a table is complete early.
 
-    A peer that was measured stays as it was; ours is measured anew where its source was another.
+    A peer that was measured on the same rows stays as it was; ours is measured anew where its source was
+    another.
     """
     done = {
-        (r.table, r.seed, r.competitor)
+        (r.train_sha256, r.table, r.competitor)
         for r in results.of_budget(known, request.budget)
         if r.competitor != OURS or r.versions.get("source") == source
     }
-    every = [
-        Step(table, seed, name)
-        for table in request.tables
-        for seed in request.seeds
-        for name in [OURS, *(peer.name for peer in request.peers)]
+    names = [OURS, *(peer.name for peer in request.peers)]
+    every = [Step(split, name) for split in files for name in names]
+    return [
+        step
+        for step in every
+        if request.again or (step.split.train_sha256, step.split.table, step.competitor) not in done
     ]
-    return [s for s in every if request.again or (s.table.name, s.seed, s.competitor) not in done]
 
 
 def seconds(todo: Sequence[Step], known: Sequence[Result], budget: float) -> float:
@@ -87,9 +88,17 @@ def seconds(todo: Sequence[Step], known: Sequence[Result], budget: float) -> flo
     def of(step: Step) -> float:
         peer = PEERS.get(step.competitor)
         guess = budget if peer is None or peer.takes_budget else peer.seconds
-        return before.get((step.table.name, step.competitor), guess) + OVERHEAD_S
+        return before.get((step.split.table, step.competitor), guess) + OVERHEAD_S
 
     return sum(map(of, todo))
+
+
+def made(table: Table, seed: int, say: Callable[[str], None]) -> Split | None:
+    try:
+        return splits.make(table, seed)
+    except StepFailed as error:
+        say(f"  {table.name} cannot be read, and is left out: {error}")
+        return None
 
 
 def without_unavailable(todo: Sequence[Step], say: Callable[[str], None]) -> list[Step]:
@@ -119,7 +128,8 @@ def run(request: Request, say: Callable[[str], None] = print) -> None:
     with contextlib.suppress(AttributeError):  # not on macOS
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     known, digest = results.read(request.file), source()
-    todo = without_unavailable(steps(request, known, digest), say)
+    files = [split for table in request.tables for seed in request.seeds if (split := made(table, seed, say))]
+    todo = without_unavailable(steps(request, files, known, digest), say)
     if not todo:
         say("  everything is known already")
         return
@@ -130,14 +140,7 @@ def run(request: Request, say: Callable[[str], None] = print) -> None:
             trainyard = stack.enter_context(ours.running())
         for position, step in enumerate(todo):
             began = time.perf_counter()
-            try:
-                split = splits.make(step.table, step.seed)
-            except StepFailed as error:
-                say(f"  {step.table.name}: cannot be read: {error}")
-                continue
-            case = compete.Case(
-                table=step.table, split=split, seed=step.seed, budget=request.budget, cores=CORES
-            )
+            case = compete.Case(split=step.split, budget=request.budget, cores=CORES)
             if step.competitor == OURS:
                 assert trainyard is not None
                 result = compete.ours(case, trainyard, {"source": digest})

@@ -22,8 +22,8 @@ Ranks = dict[str, dict[str, float]]
 
 def lines(results: Sequence[Result], budget: float) -> list[str]:
     """Markdown. Only tables that every competitor shown was tried on are ranked."""
+    results = _of_the_same_rows([r for r in results if r.table in TABLES])
     names = [name for name in LABELS if any(r.competitor == name for r in results)]
-    results = [r for r in results if r.table in TABLES and r.competitor in names]
     if not results:
         return ["Nothing has been measured yet."]
     ranked = ranks(results, names)
@@ -41,6 +41,12 @@ def lines(results: Sequence[Result], budget: float) -> list[str]:
         *_tables(results),
         *_measured_with(results, names),
     ]
+
+
+def _of_the_same_rows(results: Sequence[Result]) -> list[Result]:
+    """A table that a package has changed since is another: of each split only what the last had."""
+    last = {r.case: r.train_sha256 for r in results}
+    return [r for r in results if r.train_sha256 == last[r.case]]
 
 
 def ranks(results: Iterable[Result], names: Sequence[str]) -> Ranks:

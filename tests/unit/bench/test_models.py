@@ -12,6 +12,7 @@ from tests.bench.models import results, run, summary
 from tests.bench.models.competitors import OURS, PEERS
 from tests.bench.models.results import Result
 from tests.bench.models.run import Step
+from tests.bench.models.splits import Split
 from tests.bench.models.tables import TABLES
 
 
@@ -33,6 +34,7 @@ def result(table: str, competitor: str, score: float | None, **more: object) -> 
         "date": "2026-01-01",
         "size_bytes": 150_000,
         "predict_ms_per_row": 0.01,
+        "train_sha256": f"rows of {table}",
         "failed": "" if score is not None else "it fell over",
     }
     return msgspec.convert(made | more, Result)
@@ -42,23 +44,46 @@ def request(**environ: str) -> run.Request:
     return run.requested({f"BENCH_{name}": value for name, value in environ.items()})
 
 
+def split(table: str, seed: int = 0) -> Split:
+    rows = f"rows of {table}" + (f", {seed}" if seed else "")
+    return Split(
+        table=table,
+        seed=seed,
+        train=Path("train.csv"),
+        test=Path("test.csv"),
+        truth=[],
+        classes=[],
+        rows=100,
+        columns=4,
+        train_sha256=rows,
+    )
+
+
 def names(steps: Sequence[Step]) -> list[tuple[str, str]]:
-    return [(step.table.name, step.competitor) for step in steps]
+    return [(step.split.table, step.competitor) for step in steps]
 
 
 def test_a_peer_stays_as_measured_and_ours_is_measured_anew_when_its_source_is_another() -> None:
-    asked = request(TABLES="wine ames", PEERS="lightgbm")
+    asked, files = request(PEERS="lightgbm"), [split("wine"), split("ames")]
     known = [result("wine", "lightgbm", 0.1), result("wine", OURS, 0.1), result("ames", "lightgbm", None)]
-    assert names(run.steps(asked, known, "abc")) == [("ames", OURS)]
-    assert names(run.steps(asked, known, "changed")) == [("wine", OURS), ("ames", OURS)]
+    assert names(run.steps(asked, files, known, "abc")) == [("ames", OURS)]
+    assert names(run.steps(asked, files, known, "changed")) == [("wine", OURS), ("ames", OURS)]
 
 
 def test_another_budget_or_seed_is_another_measurement() -> None:
     known = [result("wine", "lightgbm", 0.1)]
-    asked = request(TABLES="wine", PEERS="lightgbm", BUDGET="10")
-    assert ("wine", "lightgbm") in names(run.steps(asked, known, "abc"))
-    more = run.steps(request(TABLES="wine", PEERS="lightgbm", SEEDS="0 1"), known, "abc")
-    assert [step.seed for step in more if step.competitor == "lightgbm"] == [1]
+    asked = request(PEERS="lightgbm", BUDGET="10")
+    assert ("wine", "lightgbm") in names(run.steps(asked, [split("wine")], known, "abc"))
+    more = run.steps(request(PEERS="lightgbm"), [split("wine"), split("wine", seed=1)], known, "abc")
+    assert [step.split.seed for step in more if step.competitor == "lightgbm"] == [1]
+
+
+def test_a_table_that_its_package_has_changed_is_measured_anew_and_no_longer_shown_with_the_old() -> None:
+    changed = msgspec.structs.replace(split("wine"), train_sha256="other rows")
+    known = [result("wine", OURS, 0.9), result("wine", "lightgbm", 0.8)]
+    assert len(run.steps(request(PEERS="lightgbm"), [changed], known, "abc")) == 2
+    text = "\n".join(summary.lines([*known, result("wine", OURS, 0.7, train_sha256="other rows")], 60.0))
+    assert "| wine | log_loss | **0.7000** |\n" in text
 
 
 def test_peers_left_unsaid_are_all_and_none_where_nothing_is_named() -> None:

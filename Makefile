@@ -88,6 +88,6 @@ lock: ## Write requirements/*.txt anew from pyproject.toml
 	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
 	done
 
-clean: ## Remove .venv and caches; data (.trainyard) and demo-output stay
-	rm -rf .venv .venv-audit .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .bench and caches; data (.trainyard) and demo-output stay
+	rm -rf .venv .venv-audit .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

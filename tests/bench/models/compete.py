@@ -95,7 +95,9 @@ def ours(case: Case, trainyard: Trainyard, versions: dict[str, str]) -> Result:
     with _folder(case, OURS) as out:
         path = _write(case.job(out, ()), out)
         try:
-            trained = trainyard.train(case.table, case.split.train, case.budget, case.split.seed, out)
+            trained = trainyard.train(
+                case.table, case.split.train, case.budget, case.split.seed, out, case.limit
+            )
             step = ["tests.bench.models.peers.pickled", str(path), str(trained.model)]
             processes.run(sys.executable, step, home=out, limit=PREDICT_LIMIT_S)
             measured = _scored(case, out) | {"seconds": round(trained.seconds, 2), "note": trained.note}

@@ -6,12 +6,14 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from deploy.demo import stack
-from deploy.demo.client import Client, DemoFailed
+from deploy.demo.client import TERMINAL, WAIT_S, Client, DemoFailed, checked, explained
 from tests.bench.models.environments import FOLDER
 from tests.bench.models.tables import Table
 
@@ -29,8 +31,9 @@ class Trained(Struct, frozen=True, kw_only=True):
 class Trainyard(Struct):
     client: Client
 
-    def train(self, table: Table, train: Path, budget: float, seed: int, into: Path) -> Trained:
-        """One run on one file, deleted again afterwards. Raises DemoFailed with what the task says."""
+    def train(self, table: Table, train: Path, budget: float, seed: int, into: Path, limit: float) -> Trained:
+        """One run on one file, deleted again afterwards. Raises DemoFailed with what the task says, or where
+        it has not ended after `limit` seconds."""
         file_id = self.client.upload(train)["file_id"]
         self.client.profile(file_id)
         began = time.perf_counter()
@@ -44,8 +47,7 @@ class Trainyard(Struct):
                 "seed": seed,
             }
         )
-        for state in self.client.follow(task):
-            task = state
+        task = self._ended(task["task_id"], began + limit)
         seconds = time.perf_counter() - began
         if task["status"] != "completed":
             error = task.get("error") or {}
@@ -56,6 +58,25 @@ class Trainyard(Struct):
             self.client.http.delete(path)
         note = f"{task['best']['label']}, of {len(done)} of {len(task['candidates'])}"
         return Trained(seconds=seconds, model=fetched.path, note=note)
+
+    def _ended(self, task_id: str, deadline: float) -> dict[str, Any]:
+        """The task at its end, told by long polls: whatever changes answers at once."""
+        etag = ""
+        while time.perf_counter() < deadline:
+            with explained():
+                answer = checked(
+                    self.client.http.get(
+                        f"/ml/status/{task_id}",
+                        params={"wait": WAIT_S},
+                        headers={"If-None-Match": etag} if etag else {},
+                    )
+                )
+            if answer.status_code != HTTPStatus.NOT_MODIFIED:
+                etag, task = answer.headers["ETag"], dict(answer.json())
+                if task["status"] in TERMINAL:
+                    return task
+        self.client.http.post(f"/ml/cancel/{task_id}")
+        raise DemoFailed("it did not end, and was cancelled")
 
 
 @contextlib.contextmanager

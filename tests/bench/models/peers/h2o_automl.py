@@ -34,19 +34,14 @@ class Leader:
         return (table["predict"] if self.classes is None else table.drop(columns="predict")).to_numpy()
 
 
-def column_kinds(features: pd.DataFrame) -> dict[str, str]:
-    """H2O's type of each column, so that training and test rows have the same."""
-
-    def kind(column: pd.Series) -> str:
-        if pd.api.types.is_datetime64_any_dtype(column):
-            return "time"
-        return "numeric" if pd.api.types.is_numeric_dtype(column) else "enum"
-
-    return {str(name): kind(column) for name, column in features.items()}
+def kinds_of(train: Any) -> dict[str, str]:
+    """The types that H2O saw in the training rows, for the test rows to have the same."""
+    return {name: "numeric" if kind in ("int", "real") else kind for name, kind in train.types.items()}
 
 
 def frame(features: pd.DataFrame, kinds: dict[str, str]) -> Any:
-    return h2o.H2OFrame(features, column_types=kinds)
+    known = {name: kind for name, kind in kinds.items() if name in features}
+    return h2o.H2OFrame(features, column_types=known)
 
 
 def free_port() -> int:
@@ -57,9 +52,8 @@ def free_port() -> int:
 
 
 def fit(job: Job, features: pd.DataFrame, y: pd.Series) -> Leader:
-    kinds = column_kinds(features)
     table = features.assign(**{job.target: y.astype(str) if job.classifies else y})
-    train = frame(table, kinds | {job.target: "enum" if job.classifies else "numeric"})
+    train = frame(table, {job.target: "enum" if job.classifies else "numeric"})
     automl = H2OAutoML(
         max_runtime_secs=round(job.budget),
         seed=job.seed,
@@ -71,7 +65,7 @@ def fit(job: Job, features: pd.DataFrame, y: pd.Series) -> Leader:
     if automl.leader is None:
         raise RuntimeError("no model was fitted within the budget")
     classes = automl.leader._model_json["output"]["domains"][-1] if job.classifies else None
-    return Leader(automl.leader, kinds, classes, note=str(automl.leader.algo))
+    return Leader(automl.leader, kinds_of(train), classes, note=str(automl.leader.algo))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import subprocess
 import uuid
 import zipfile
@@ -143,7 +144,16 @@ def files(person: Person, task: dict[str, Any], folder: Path) -> Path:
 
     plots = {f"plots/{p['model_name']}_{p['kind']}.svg" for p in _results(person, task)["plots"]}
     names = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
-    assert names == ALWAYS_IN_THE_ZIP | {f"{slug}.pkl" for slug in slugs} | plots
+    graphs = {name for name in names if "onnx" in name}
+    assert names - graphs == ALWAYS_IN_THE_ZIP | {f"{slug}.pkl" for slug in slugs} | plots
+    assert bool(graphs) == (task["task_type"] != "time_series")
+    if graphs:
+        told = json.loads((unpacked / "onnx.json").read_text())["models"]
+        assert set(told) == set(slugs)
+        made = {about["file"] for about in told.values() if about["file"]}
+        assert all(about["file"] or about["reason"] for about in told.values())
+        best_made = {"best_model.onnx"} if told[best["model_name"]]["file"] else set()
+        assert graphs == {"onnx.json", "predict_onnx.py"} | made | best_made
     csv_file = person.fetch(f"/ml/download-leaderboard/{task_id}")
     assert (unpacked / "leaderboard.csv").read_bytes() == csv_file.content
     sizes = {row["model_name"]: row["size_bytes"] for row in _results(person, task)["leaderboard"]}

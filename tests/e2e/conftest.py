@@ -50,6 +50,13 @@ def diabetes_run(ann: Person) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def flats_run(ann: Person) -> dict[str, Any]:
+    """A regression with dates and text, and ensembles of what was trained."""
+    models = ["ridge", "random_forest", "k_nearest_neighbors", "weighted_ensemble", "stacked_ensemble"]
+    return ann.run(tables.flats(), "rent", models=models, time_budget_s=BUDGET_S)
+
+
+@pytest.fixture(scope="session")
 def series_run(ann: Person) -> dict[str, Any]:
     """Every forecaster on one monthly series."""
     return ann.run(

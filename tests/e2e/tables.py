@@ -84,6 +84,44 @@ def diabetes() -> Table:
 
 
 @functools.cache
+def flats(rows: int = 300) -> Table:
+    """Made-up flats to let: numbers as text, words, a date and a line of text; and what each costs.
+
+    `SENTINELS` stands in cells that only training sees.
+    """
+    rng = np.random.default_rng(11)
+    size = rng.normal(70, 20, rows).clip(20).round(1)
+    quarter = rng.choice(["Altstadt", "Hafen", "Westend"], rows)
+    listed = pd.date_range("2023-02-01", periods=rows, freq="31h")
+    words = np.array(["balcony", "lift", "cellar", "garden", "new kitchen", "quiet"])
+    rent = (
+        9 * size + 140 * (quarter == "Westend") + 60 * np.sin(listed.dayofyear / 58) + rng.normal(0, 40, rows)
+    )
+    frame = pd.DataFrame(
+        {
+            "size": size,
+            "deposit": [f"€{value:,.2f}" for value in rng.normal(2000, 300, rows)],
+            "quarter": quarter,
+            "listed": listed.strftime("%d.%m.%Y"),
+            "about": [", ".join(rng.choice(words, 3, replace=False)) for _ in range(rows)],
+            "rent": rent.round(2),
+        }
+    )
+    # one measurement that no other row shares, as a value of each kind that a row may hold
+    frame.loc[17, ["size", "deposit", "rent"]] = [
+        SENTINELS["size"],
+        f"€{SENTINELS['deposit']:,.2f}",
+        SENTINELS["rent"],
+    ]
+    frame.loc[23, "about"] = f"{SENTINELS['word']}, lift, quiet"
+    return csv_table("flats.csv", frame)
+
+
+SENTINELS = {"size": 71.734519, "deposit": 2217.39, "rent": 781.926453, "word": "xylotrupes"}
+"""Cells of rows that are planted in `flats`, to be looked for in what is handed over."""
+
+
+@functools.cache
 def carbon_dioxide() -> Table:
     """Carbon dioxide over Mauna Loa by month, 1958 to 1978, in parts per million (NOAA).
 

@@ -6,18 +6,21 @@ import datetime as dt
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e import checks
+from tests.e2e import checks, tables
 from tests.e2e.person import Person
 
 Environments = Callable[[Path], Path]
+ENSEMBLES = {"weighted_ensemble", "stacked_ensemble"}
 
 LOAD_ALL = """
 import json, sys
@@ -74,11 +77,12 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environme
         if wanted not in made:
             home = folder / str(len(made))
             # without a pip of its own, which takes longer than the rest: ours installs into it
-            made_it = run(sys.executable, "-m", "venv", "--without-pip", home, cwd=folder)
+            uv = Path(sys.executable).with_name("uv")
+            made_it = run(uv, "venv", "-q", "--python", sys.executable, home, cwd=folder)
             assert made_it.returncode == 0, made_it.stderr
             python = home / "bin" / "python"
-            pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-compile"]
-            installed = run(*pip, "-r", requirements, cwd=folder)
+            # from uv's own cache, by links: environments that share packages share their files
+            installed = run(uv, "pip", "install", "-q", "--python", python, "-r", requirements, cwd=folder)
             assert installed.returncode == 0, installed.stderr
             made[wanted] = python
         return made[wanted]
@@ -87,7 +91,7 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environme
     shutil.rmtree(folder)  # some hundred megabytes
 
 
-@pytest.mark.parametrize("name", ["voters_run", "diabetes_run", "series_run", "panel_run"])
+@pytest.mark.parametrize("name", ["voters_run", "wine_run", "flats_run", "series_run", "panel_run"])
 def test_models_predict_at_home_what_they_did_here(
     ann: Person, environments: Environments, request: pytest.FixtureRequest, tmp_path: Path, name: str
 ) -> None:
@@ -113,6 +117,64 @@ def test_models_predict_at_home_what_they_did_here(
     for slug, answers in found["answers"].items():
         recorded = example["other_models"].get(slug, example["predictions"])
         assert near(answers, recorded), slug
+
+
+def test_graphs_predict_at_home_what_the_pickles_do(
+    ann: Person, environments: Environments, voters_run: dict[str, Any], tmp_path: Path
+) -> None:
+    """With a runtime and pandas alone: neither scikit-learn nor a pickle is needed."""
+    task_id = voters_run["task_id"]
+    archive = ann.fetch(f"/ml/download-all-models/{task_id}").into(tmp_path)
+    unpacked = checks.unpack(archive, tmp_path / "unpacked")
+    told = json.loads((unpacked / "onnx.json").read_text())["models"]
+    assert all(about["file"] == f"{slug}.onnx" for slug, about in told.items()), told
+    for about in told.values():
+        assert about["parity"]["rows"] == pytest.approx(0.2 * 944, abs=2)
+        assert about["parity"]["max_abs_difference"] <= about["parity"]["tolerance"]
+        assert about["parity"]["equal_labels"] > 0.99
+    single = ann.fetch(f"/ml/download-model/{task_id}/best_model?format=onnx")
+    assert single.name == f"best_model_{task_id}.onnx"
+    assert single.content == (unpacked / "best_model.onnx").read_bytes()
+    said = ann.get(f"/ml/conversions/{task_id}/best_model?format=onnx")
+    assert said["onnx"]["inputs"] == told[voters_run["best"]["model_name"]]["inputs"]
+    assert (said["format"], said["sha256"]) == ("onnx", single.sha256)
+
+    pins = [line for line in (unpacked / "requirements.txt").read_text().splitlines() if line[:6] == "pandas"]
+    needs = tmp_path / "requirements.txt"
+    needs.write_text("\n".join([*pins, *next(iter(told.values()))["requires"]]) + "\n")
+    python = environments(needs)
+    for model in ("best_model.onnx", "xgboost.onnx"):  # the others were compared when they were made
+        predicted = run(python, "predict.py", "example.json", "--model", model, cwd=unpacked)
+        assert predicted.returncode == 0, predicted.stderr
+        assert "matches the recorded predictions" in predicted.stderr
+
+
+def test_no_training_row_is_handed_over_but_the_examples(
+    ann: Person, flats_run: dict[str, Any], tmp_path: Path
+) -> None:
+    """Cells that stand in one row alone are looked for in every file, pickles unpacked: as text, and as the
+    numbers' own bytes."""
+    archive = ann.fetch(f"/ml/download-all-models/{flats_run['task_id']}").into(tmp_path)
+    unpacked = checks.unpack(archive, tmp_path / "unpacked")
+    rows = (unpacked / "example.json").read_text()
+    planted = tables.SENTINELS
+    assert not any(str(value) in rows for value in planted.values()), "the example may be any row"
+    keepers = {"k_nearest_neighbors", *ENSEMBLES}  # the last two have the first among their members
+    for path in sorted(unpacked.rglob("*")):
+        if path.is_file() and path.stem not in {*keepers, "best_model"}:
+            found = {name for name in ("size", "deposit", "rent") if holds(path, planted[name])}
+            # where a leaf of a tree is reached by one row alone, its mean is that row's target
+            assert found <= ({"rent"} if path.stem == "random_forest" else set()), path.name
+    card = (unpacked / "README.md").read_text()
+    assert "`k_nearest_neighbors`" in card[card.index("No rows of the table") :]
+
+
+def holds(path: Path, number: float) -> bool:
+    """Whether a number stands in a file: in words, or as its own bytes, also within a packed pickle."""
+    content = path.read_bytes()
+    content = zlib.decompress(content) if path.suffix == ".pkl" else content
+    written = (str(number).encode(), struct.pack("<d", number), struct.pack("<f", number))
+    return any(each in content for each in written)
 
 
 def test_a_skops_file_opens_at_home_with_the_types_it_names(

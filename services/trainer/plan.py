@@ -12,7 +12,7 @@ import pandas as pd
 
 from services.trainer import leakage, series, split, table, table_room
 from shared.check_request import LEAST_HELD_OUT, USELESS, check_request, task_type_of
-from shared.contracts import HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
+from shared.contracts import ENSEMBLES, HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
 
 CHEAP_FIRST = [
@@ -21,6 +21,7 @@ CHEAP_FIRST = [
     *("naive_bayes", "ridge", "elastic_net", "logistic_regression"),
     *("lightgbm", "hist_gradient_boosting", "xgboost", "catboost", "random_forest", "extra_trees"),
     *("k_nearest_neighbors", "mlp", "auto_ces", "auto_arima"),
+    *ENSEMBLES,
 ]
 """So that the leaderboard fills at once, and the time budget runs out on the dear ones."""
 
@@ -124,14 +125,11 @@ def _share(
 def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
     assert request.time_column is not None  # its absence is one of the faults
     used = [c.name for c in profile.columns if c.name not in request.exclude_columns]
-    facts = series.describe(
-        table.load(path, used),
-        request.time_column,
-        request.series_column,
-        request.target,
-        request.horizon,
-        request.cv_folds,
-    )
+    whole = table.load(path, used)
+    facts = _series_facts(whole, request)
+    gone, leaks = leakage.guard_series(whole, request, facts.known, facts.horizon)
+    if gone:
+        facts = _series_facts(whole.drop(columns=gone), request)
     return Plan(
         task_type=TaskType.TIME_SERIES,
         target=request.target,
@@ -150,8 +148,20 @@ def _series_plan(path: Path, request: TrainRequest, profile: Profile) -> Plan:
         horizon=facts.horizon,
         frequency=facts.frequency,
         season_length=facts.season_length,
-        warnings=facts.warnings,
+        warnings=[*leaks, *facts.warnings],
         details=facts.details(),
+    )
+
+
+def _series_facts(frame: pd.DataFrame, request: TrainRequest) -> series.SeriesFacts:
+    assert request.time_column is not None
+    return series.describe(
+        frame,
+        request.time_column,
+        request.series_column,
+        request.target,
+        request.horizon,
+        request.cv_folds,
     )
 
 

@@ -193,8 +193,8 @@ def _told(
     counts = {half: sum(clean.held_back == half for clean, _ in alarms) for half in (False, True)}
     lines = [
         f"{len(alarms)} clean tables ({counts[False]} that the guard's limits were chosen on, {counts[True]} "
-        f"that were held back), each also spoiled in up to {len(KINDS)} ways with seeds {SEEDS[0]} to {SEEDS[-1]}. The "
-        "halves are by the digest of a table's name.",
+        f"that were held back), each also spoiled in up to {len(KINDS)} ways with seeds "
+        f"{SEEDS[0]} to {SEEDS[-1]}. The halves are by the digest of a table's name.",
         "",
         f"Clean tables with an alarm: {sum(not c.held_back for c, _ in loud)} of {counts[False]}, and "
         f"{sum(c.held_back for c, _ in loud)} of {counts[True]} held back.",

@@ -42,7 +42,6 @@ _SERIES: dict[str, str] = {
     "UKDriverDeaths": "datasets MS",
     "nottem": "datasets MS",
     "austres": "datasets QS",
-    "co2": "datasets MS",
     "Nile": "datasets YS",
     "lynx": "datasets YS",
     "LakeHuron": "datasets YS",

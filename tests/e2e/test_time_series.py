@@ -10,11 +10,13 @@ import pandas as pd
 from tests.e2e import checks, tables
 from tests.e2e.person import Person
 
-FORECASTERS = {"seasonal_naive", "dynamic_optimized_theta", "auto_ets", "auto_ces", "lightgbm"}
+FORECASTERS = {
+    *("seasonal_naive", "dynamic_optimized_theta", "auto_ets", "auto_ces", "lightgbm", "ridge", "auto_arima")
+}
 
 
 def test_one_series(ann: Person, series_run: dict[str, Any], tmp_path: Path) -> None:
-    checks.completed(series_run, models=5)
+    checks.completed(series_run, models=len(FORECASTERS))
     assert {c["model_name"] for c in series_run["candidates"]} == FORECASTERS
     assert (series_run["task_type"], series_run["metric"]) == ("time_series", "mase")
     rows = checks.leaderboard(ann, series_run)

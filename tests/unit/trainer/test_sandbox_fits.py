@@ -28,7 +28,7 @@ def mixed() -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def air() -> tuple[pd.DataFrame, dict[str, Any]]:
     table = pd.DataFrame({"month": AirPassengersDF["ds"].astype(str), "passengers": AirPassengersDF["y"]})
-    models = ["auto_ets", "lightgbm"]
+    models = ["seasonal_naive", "auto_ets", "ridge", "lightgbm"]
     asked = {"target": "passengers", "task_type": "time_series", "time_column": "month", "models": models}
     return table, asked
 

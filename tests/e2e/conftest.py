@@ -77,7 +77,7 @@ def panel_run(ann: Person) -> dict[str, Any]:
         "invest",
         time_column="year",
         series_column="firm",
-        models=["seasonal_naive", "auto_ets", "lightgbm"],
+        models=["auto_ets", "lightgbm"],
         horizon=3,
         time_budget_s=BUDGET_S,
     )

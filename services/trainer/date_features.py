@@ -43,8 +43,8 @@ PERIODS = {"dayofweek": 7, "dayofyear": 366, "hour": 24}
 PARTS = ["year", "month", "day", "dayofweek", "dayofyear", "hour", "minute"]
 """Attributes of `Series.dt`, whatever unit pandas keeps the times in."""
 
-TREND = {"year": 365.2425, "dayofyear": 1.0, "hour": 1 / 24, "minute": 1 / 1440}
-"""Days: grows with time, over the ends of years too."""
+TREND = {"year": 366.0, "dayofyear": 1.0, "hour": 1 / 24, "minute": 1 / 1440}
+"""Days, every year as long as the longest: so it grows over the end of each."""
 
 
 def reading(texts: pd.Series) -> tuple[dict[str, Any], float]:

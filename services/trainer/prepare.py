@@ -144,7 +144,7 @@ def _are_codes(values: pd.Series) -> bool:
         return False
     distinct = values.dropna().unique()
     few = 2 < len(distinct) <= min(MOST_CODES, len(values) // ROWS_A_CODE)
-    return few and bool((distinct == np.floor(distinct)).all())
+    return few and bool((np.isfinite(distinct) & (distinct == np.floor(distinct))).all())
 
 
 def preprocessor(
@@ -253,10 +253,8 @@ def _filled(scaled: bool) -> list[BaseEstimator]:
 def _as_categories(spelling: str) -> list[BaseEstimator]:
     """Every value as text, missing as "": a column of whole numbers reads as floats as soon as one
     is missing, and 3 and 3.0 must stay the same category."""
-    # without convert_boolean a lone True would be read as the whole number 1
-    whole = {"convert_string": False, "convert_floating": False}
     steps = [
-        FunctionTransformer(pd.DataFrame.convert_dtypes, kw_args=whole),
+        FunctionTransformer(pd.DataFrame.convert_dtypes),
         FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": "string"}),
     ]
     if spelling != "categories":

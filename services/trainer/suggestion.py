@@ -114,7 +114,7 @@ def _regular_times(columns: list[ColumnProfile], target: ColumnProfile, rows: in
 def _series(
     columns: list[ColumnProfile], target: ColumnProfile, rows: int, path: Path, time: str
 ) -> Iterator[tuple[str | None, np.ndarray]]:
-    """No series at all, then each column that may tell series apart, words first: its name, codes of the rows."""
+    """No series at all, then each column that may tell series apart, words first: name, codes of the rows."""
     yield None, np.zeros(rows, dtype=np.int64)
     able = [
         c

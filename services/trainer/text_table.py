@@ -316,7 +316,7 @@ def _kinds(chunk: pd.DataFrame) -> dict[str, str]:
 
 
 def _kind(values: pd.Series) -> str:
-    if values.dtype == object:
+    if values.dtype == object or isinstance(values.dtype, pd.StringDtype):  # the latter from pandas 3 on
         at = values.first_valid_index()
         # with values missing, pandas keeps booleans as objects
         return "null" if at is None else "bool" if isinstance(values.loc[at], bool) else "text"

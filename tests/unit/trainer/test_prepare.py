@@ -140,3 +140,47 @@ def test_columns_that_never_had_a_value_are_survived() -> None:
 def test_roles_that_cannot_be_used_are_refused(roles: dict[str, str], words: str) -> None:
     with pytest.raises(CannotTrain, match=words):
         prepare.survey(mixed_table.features(), roles)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_a_lone_row_is_prepared_as_among_others_and_nothing_warns(encoding: Encoding) -> None:
+    table = mixed_table.features()
+    ready = fitted(table, mixed_table.ROLES, encoding)
+    whole = ready.transform(table)
+    as_sent = pd.DataFrame([table.iloc[5].to_dict()])
+    np.testing.assert_array_equal(ready.transform(as_sent), whole[[5]])
+    np.testing.assert_array_equal(ready.transform(table.iloc[[5]]), whole[[5]])
+    nothing = ready.transform(pd.DataFrame([dict.fromkeys(mixed_table.ROLES)]))
+    no_numbers = ready.transform(pd.DataFrame([dict.fromkeys(mixed_table.ROLES, np.nan)]))
+    np.testing.assert_array_equal(nothing, no_numbers)
+
+
+def test_numbers_that_may_be_codes_are_a_column_each_to_linear_models() -> None:
+    table = pd.DataFrame({"hour": np.arange(480) % 24, "size": np.linspace(0, 1, 480)})
+    roles = {"hour": "numeric", "size": "numeric"}
+    assert prepare.survey(table, roles).codes == ["hour"]
+    assert fitted(table, roles, Encoding.LINEAR).transform(table).shape == (480, 24 + 2)
+    assert fitted(table, roles, Encoding.SPLITS).transform(table).shape == (480, 2)
+    assert prepare.survey(table.head(100), roles).codes == []
+
+
+def test_values_that_differ_by_capitals_and_blanks_are_one() -> None:
+    table = pd.DataFrame({"town": ["Rome", "rome ", "Oslo", None] * 5, "ok": ["Yes", "n", "TRUE", "no"] * 5})
+    roles = {"town": "categorical", "ok": "boolean"}
+    columns = prepare.survey(table, roles)
+    assert (columns.folded, columns.flags, columns.categories) == (["town"], ["ok"], {"town": 2, "ok": 2})
+    ready = fitted(table, roles)
+    rows = ready.transform(pd.DataFrame({"town": ["ROME", " oslo"], "ok": ["y", "False"]}))
+    np.testing.assert_array_equal(rows[0], ready.transform(table.iloc[[0]])[0])
+    np.testing.assert_array_equal(rows[1], ready.transform(pd.DataFrame({"town": ["Oslo"], "ok": ["no"]}))[0])
+
+
+def test_trees_of_many_rows_get_float32() -> None:
+    table = mixed_table.features()
+    columns = prepare.survey(
+        table, {name: role for name, role in mixed_table.ROLES.items() if name != "note"}
+    )
+    for rows, kind in ((prepare.FLOAT32_ROWS, "float64"), (prepare.FLOAT32_ROWS + 1, "float32")):
+        made = prepare.preprocessor(columns, Encoding.SPLITS, regression=True, rows=rows, seed=0)
+        assert made.fit_transform(table, np.arange(len(table), dtype=float)).dtype == kind

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from shared.contracts import METRICS, MODELS, ColumnProfile, Profile, TaskType, TrainRequest
+from shared.contracts import ENSEMBLES, METRICS, MODELS, ColumnProfile, Profile, TaskType, TrainRequest
 
 LEAST_ROWS = 10
 """Rows with a target below which nothing can be held out and validated."""
@@ -22,6 +22,9 @@ LEAST_HELD_OUT = 2
 
 MOST_CLASSES = 20
 """A column of whole numbers with more distinct values than this is a quantity, not a class."""
+
+LEAST_MEMBERS = 2
+"""Models that an ensemble is made of at least."""
 
 USELESS = {"constant": "constant", "empty": "empty", "identifier": "an identifier"}
 """Roles that are no feature → how a message says it."""
@@ -173,6 +176,11 @@ def _choices(request: TrainRequest, task_type: TaskType | None) -> Iterator[Faul
             )
         elif slug in (request.models or [])[:i]:
             yield f"/models/{i}", f"model {slug!r} is asked for twice"
+        elif slug in ENSEMBLES and len(set(request.models or []) - set(ENSEMBLES)) < LEAST_MEMBERS:
+            yield (
+                f"/models/{i}",
+                f"model {slug!r} is made of other models: ask for {LEAST_MEMBERS} or more of them beside it",
+            )
     if request.metric is not None and request.metric not in metrics:
         known = ", ".join(dict.fromkeys(metrics))
         yield "/metric", f"no metric {_shown(request.metric)}{of}; there are: {known}"

@@ -401,6 +401,8 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
         ("k_nearest_neighbors", "K-Nearest Neighbors", "K-Nearest Neighbors Classifier"),
         ("naive_bayes", "Naive Bayes", "Gaussian Naive Bayes Classifier"),
         ("mlp", "Neural Network (MLP)", "Multi-layer Perceptron Classifier"),
+        ("weighted_ensemble", "Weighted Ensemble", "Weighted Average of Classifiers"),
+        ("stacked_ensemble", "Stacked Ensemble", "Logistic Regression on Classifiers"),
     ],
     TaskType.REGRESSION: [
         ("ridge", "Ridge", "Ridge Regression"),
@@ -413,6 +415,8 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
         ("catboost", "CatBoost", "CatBoost Regressor"),
         ("k_nearest_neighbors", "K-Nearest Neighbors", "K-Nearest Neighbors Regressor"),
         ("mlp", "Neural Network (MLP)", "Multi-layer Perceptron Regressor"),
+        ("weighted_ensemble", "Weighted Ensemble", "Weighted Average of Regressors"),
+        ("stacked_ensemble", "Stacked Ensemble", "Ridge Regression on Regressors"),
     ],
     TaskType.TIME_SERIES: [
         ("seasonal_naive", "Seasonal Naive", "Seasonal Naive"),
@@ -430,11 +434,11 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
     ],
 }
 
-ENSEMBLES = ("weighted_ensemble", "stacked_ensemble")
-"""Slugs of models that are made of a run's other models, once all of those have ended."""
-
 _ON_REQUEST = {"seasonal_window_average", "auto_arima", "auto_theta", "mstl", "croston", "tsb"}
 """Only where they are named, or where the series call for them: dear, or good for some kinds alone."""
+
+ENSEMBLES = ("weighted_ensemble", "stacked_ensemble")
+"""Slugs of models that are made of a run's other models, once all of those have ended."""
 
 MODELS: dict[TaskType, dict[str, ModelChoice]] = {
     kind: {
@@ -558,26 +562,6 @@ def not_skops(task_type: TaskType, slug: str) -> str | None:
     return None
 
 
-class ConversionStatus(enum.StrEnum):
-    BUILDING = "building"
-    READY = "ready"
-    FAILED = "failed"
-
-
-class Conversion(Struct, kw_only=True):
-    """A model in another format. `requires`: what has to be installed to open it. `types`, of a .skops: what
-    `skops.io.load` has to be told to trust. `onnx`, of a graph: what goes in and out, and how near it is to the
-    pickle."""
-
-    status: ConversionStatus
-    types: list[str] | UnsetType = UNSET
-    requires: list[str] | UnsetType = UNSET
-    size_bytes: int | UnsetType = UNSET
-    sha256: str | UnsetType = UNSET
-    error: str | UnsetType = UNSET
-
-
-Tag = Annotated[str, Meta(min_length=1, max_length=40)]
 def not_onnx(task_type: TaskType, slug: str) -> str | None:
     """Why a model cannot be had as ONNX, as far as its name tells; None where it may."""
     if task_type == TaskType.TIME_SERIES:
@@ -585,12 +569,12 @@ def not_onnx(task_type: TaskType, slug: str) -> str | None:
     return None
 
 
+class ConversionStatus(enum.StrEnum):
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
 
 
-VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
-"""At least one character that is seen. What counts as blank differs between languages: this does not."""
-
-ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=VISIBLE)]
 class ConversionFormat(enum.StrEnum):
     """What a model can be had as besides a pickle."""
 
@@ -630,13 +614,33 @@ class OnnxFacts(Struct, kw_only=True):
     parity: Parity
 
 
+class Conversion(Struct, kw_only=True):
+    """A model in another format. `requires`: what has to be installed to open it. `types`, of a .skops: what
+    `skops.io.load` has to be told to trust. `onnx`, of a graph: what goes in and out, and how near it is to the
+    pickle."""
+
+    status: ConversionStatus
+    format: ConversionFormat
+    onnx: OnnxFacts | UnsetType = UNSET
+    types: list[str] | UnsetType = UNSET
+    requires: list[str] | UnsetType = UNSET
+    size_bytes: int | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+Tag = Annotated[str, Meta(min_length=1, max_length=40)]
+
+
+VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
+"""At least one character that is seen. What counts as blank differs between languages: this does not."""
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=120, pattern=VISIBLE)]
 """The user's own words, kept as typed; blanks alone are no name."""
 
 
 class SaveRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     task_id: uuid.UUID
-    format: ConversionFormat
-    onnx: OnnxFacts | UnsetType = UNSET
     model_name: ModelName
     description: Annotated[str, Meta(max_length=2000)] | None = None
     tags: Annotated[list[Tag], Meta(max_length=20)] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
+from shared.contracts import ENSEMBLES, METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
 
 _HEAD = ("rank", "model_name", "label", "algorithm")
 _TAIL = (
@@ -42,10 +42,11 @@ def columns(task_type: TaskType) -> list[str]:
 def rank(rows: Iterable[LeaderboardRow], metric: str, task_type: TaskType) -> list[LeaderboardRow]:
     """New rows, best first by `cv_mean` in the sense of `metric`, ranked 1, 2, 3 …
 
-    Ties go to the smaller `cv_std`, then to the faster fit, then to the slug, so that the order never
-    depends on which candidate ended first. A done model whose `cv_mean` is undefined comes after every
-    scored one; what isn't done comes last and has no rank. Each row gets every metric of `task_type`,
-    in order, and `None` for whatever isn't a finite number. `rank` of the rows handed in is ignored.
+    Ties go to a model rather than to an ensemble, to the smaller `cv_std`, then to the faster fit, then to
+    the slug, so that the order never depends on which candidate ended first. A done model whose `cv_mean` is
+    undefined comes after every scored one; what isn't done comes last and has no rank. Each row gets every
+    metric of `task_type`, in order, and `None` for whatever isn't a finite number. `rank` of the rows handed
+    in is ignored.
 
     Raises KeyError for a metric that `task_type` does not have.
     """
@@ -58,6 +59,7 @@ def rank(rows: Iterable[LeaderboardRow], metric: str, task_type: TaskType) -> li
             0,
             row.cv_mean is None,
             sign * (row.cv_mean or 0.0),
+            row.model_name in ENSEMBLES,
             _or_last(row.cv_std),
             _or_last(row.fit_seconds),
             row.model_name,

@@ -106,7 +106,7 @@ def _combine(
 ) -> FitOutcome:
     started = time.monotonic()
     progress(0.3, "Weighing the models on the other folds")
-    rows, notices = read(table_path, plan)
+    rows, _ = read(table_path, plan)  # whose notices the members have told
     panel = side_by_side(members, rows, plan)
     judge = _judge(plan, rows, panel)
     weights = np.array([choice.weights.get(member.slug, 0.0) for member in panel.members])
@@ -148,7 +148,6 @@ def _combine(
             *plots.importance(model_name, plan.metric, importance),
         ],
         importance=importance,
-        warnings=notices,
         uncertainty=spread,
         intervals=intervals,
         details={

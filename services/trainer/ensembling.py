@@ -18,7 +18,8 @@ import structlog
 
 from services.trainer.child import ChildFailed
 from services.trainer.outcome import Choice, FitOutcome, Member
-from services.trainer.workbench import LEAST_MEMBERS, Workbench, too_few_members
+from services.trainer.workbench import Workbench, too_few_members
+from shared.check_request import LEAST_MEMBERS
 from shared.contracts import ENSEMBLES, CandidateStatus, Plan
 from shared.db import candidates
 from shared.db.jobs import Job

@@ -14,6 +14,7 @@ from services.trainer.outcome import FitOutcome
 from services.trainer.report import ReportContext, assemble
 from shared import leaderboard
 from shared.contracts import (
+    ENSEMBLES,
     CandidateStatus,
     LeaderboardRow,
     Notice,
@@ -44,9 +45,12 @@ def board_of(plan: Plan, rows: Sequence[Any]) -> list[LeaderboardRow]:
 
 
 def verdict(task: Any, rows: Sequence[Any]) -> tuple[TaskStatus, str, Problem | None]:
-    """Status, message and error: failed only where no candidate is done."""
-    ended = [CandidateStatus(row["status"]) for row in rows]
-    done = ended.count(CandidateStatus.DONE)
+    """Status, message and error: failed only where no candidate is done. An ensemble that came to nothing is
+    no model that is missing."""
+    rows = [
+        row for row in rows if row["model_name"] not in ENSEMBLES or row["status"] == CandidateStatus.DONE
+    ]
+    done = sum(row["status"] == CandidateStatus.DONE for row in rows)
     if task["cancel_requested"]:
         return TaskStatus.CANCELLED, f"Cancelled; {done} of {len(rows)} models are there", None
     if not done:

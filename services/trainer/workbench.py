@@ -15,6 +15,7 @@ from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
 from services.trainer.scratch import Scratch
 from services.trainer.table_limits import table_limits
+from shared.check_request import LEAST_MEMBERS
 from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
@@ -31,8 +32,6 @@ T = TypeVar("T")
 
 UNBUDGETED = {"decode": "reading the table", "profile": "profiling the table", "plan": "planning the run"}
 """Steps that have `PROFILE_S` each, and what a user calls them."""
-LEAST_MEMBERS = 2
-"""Models that an ensemble is made of at least."""
 TICK_S = 0.5
 """How often running work's progress is written, and whether it is to stop is looked up."""
 

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from shared import leaderboard
 from shared.contracts import (
+    ENSEMBLES,
     Best,
     Candidate,
     CandidateStatus,
@@ -44,7 +45,9 @@ _SHARE = {
     Stage.ENSEMBLING: 0.93,
     Stage.FINISHING: 0.96,
 }
-_FITTING_SHARE = 0.88
+_WITHIN = {Stage.FITTING: 0.88, Stage.ENSEMBLING: 0.03}
+"""What of the whole its candidates are, in the stages that have some."""
+_OPEN = ("queued", "running")
 
 _STAGES = {str(stage): stage for stage in Stage}
 _STATUSES = {str(status): status for status in TaskStatus}
@@ -96,17 +99,22 @@ def task_from_row(row: Any) -> Task:
     if row["finished_at"] is not None:
         task.finished_at = row["finished_at"]
     if status is TaskStatus.RUNNING and stage is Stage.FITTING:
-        task.eta_seconds = _eta(rows, row["read_at"])
+        # what is made of them takes little beside them
+        task.eta_seconds = _eta([c for c in rows if c.model_name not in ENSEMBLES], row["read_at"])
     return task
 
 
 def _progress(stage: Stage, rows: Sequence[_Row]) -> float:
     if stage is Stage.DONE:
         return 1.0
+    ended = [
+        c.progress if c.status in _OPEN else 1.0
+        for c in rows
+        if (c.model_name in ENSEMBLES) == (stage is Stage.ENSEMBLING)
+    ]
     share = _SHARE[stage]
-    if stage is Stage.FITTING and rows:
-        fitted = sum(c.progress if c.status in ("queued", "running") else 1.0 for c in rows)
-        share += _FITTING_SHARE * fitted / len(rows)
+    if stage in _WITHIN and ended:
+        share += _WITHIN[stage] * sum(ended) / len(ended)
     return round(share, 4)
 
 

@@ -21,11 +21,16 @@ from sklearn.preprocessing import FunctionTransformer
 
 from services.trainer import convert, fit, loading
 from services.trainer.outcome import MODEL_FILE, SKOPS_FILE, Example
-from shared.contracts import MODELS, NOT_SCIKIT_LEARN, TaskType
+from shared.contracts import ENSEMBLES, MODELS, NOT_SCIKIT_LEARN, TaskType
 from shared.errors import NotConvertible, StorageCorrupt
 from tests.unit.trainer import mixed_table
 
-TABULAR = [(kind, slug) for kind in (TaskType.CLASSIFICATION, TaskType.REGRESSION) for slug in MODELS[kind]]
+TABULAR = [
+    (kind, slug)
+    for kind in (TaskType.CLASSIFICATION, TaskType.REGRESSION)
+    for slug in MODELS[kind]
+    if slug not in ENSEMBLES
+]
 OPEN_AND_PREDICT = """
 import json, sys
 import pandas, skops.io

@@ -13,9 +13,11 @@ PROBE_ABOVE_ROWS = 20_000
 FEWEST_ROWS = 2_000
 """Never sampled below this for lack of time."""
 
+LEAST_SHARE = 0.05
+"""Of the rows, what is not gone below for the sake of more trees or rounds in one step."""
+
 FINISHING_SHARE = 0.1
 """Of the time given, what is left for metrics, plots, writing and reading the pickle."""
-
 
 SEARCH_SHARE = 0.5
 """Of the time given, which is twice the even share: when a search for better settings ends at the latest."""

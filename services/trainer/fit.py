@@ -5,6 +5,7 @@ Order matters for the clock: what must be handed over comes first, what only exp
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from importlib import metadata
@@ -27,7 +28,7 @@ from services.trainer import (
     search,
     split,
 )
-from services.trainer.budget import FEWEST_FOLDS, Clock, affordable_rows
+from services.trainer.budget import FEWEST_FOLDS, FEWEST_ROWS, LEAST_SHARE, Clock, affordable_rows
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings
 from services.trainer.explained import HeldOut, explained
@@ -199,7 +200,7 @@ def _settle(
     # what has to follow, in folds: a fit on the whole training part, and one on all rows
     to_follow = plan.cv_folds / (plan.cv_folds - 1) * (1 + plan.refit * len(rows.y) / len(rows.train))
     part_seconds = clock.share_of(1 / (FEWEST_FOLDS + to_follow))
-    _limit_effort(candidate, parts, part_seconds, notices)
+    parts = _limit_effort(candidate, parts, part_seconds, notices)
 
     def told(number: int) -> None:
         progress(0.05 + 0.4 * number / len(parts), f"Validating: fold {number + 1} of {len(parts)}")
@@ -276,32 +277,45 @@ def _limit_rows(candidate: Candidate, clock: Clock, progress: Progress, notices:
     if candidate.row_limit >= len(train):
         return
     why = "keeps its rows" if candidate.row_limit == usual else "would not be done in its time on all of them"
-    notices.append(
-        Notice(
-            code="rows-sampled",
-            message=f"Fitted on {candidate.row_limit:,} of {len(train):,} training rows: this model {why}.",
-            action="Rows were drawn at random; every class is among them.",
-            evidence=f"{candidate.row_limit} of {len(train)}",
-        )
-    )
+    notices.append(_rows_sampled(candidate, why))
 
 
-def _limit_effort(candidate: Candidate, parts: Parts, seconds: float, notices: list[Notice]) -> None:
-    """Set how many trees, rounds or epochs a fit has time for, and say so where it is fewer than usual."""
-    if not pacing.elastic(candidate.model_name):
-        return
-    most = pacing.most_effort(candidate, parts[0], seconds)
-    if most is None:
-        return
-    candidate.settings = msgspec.structs.replace(candidate.settings, most_effort=most)
+def _limit_effort(candidate: Candidate, parts: Parts, seconds: float, notices: list[Notice]) -> Parts:
+    """Set how many trees, rounds or epochs a fit has time for, and say so where it is fewer than usual.
+
+    Rows are given up, and `parts` made anew, where all of them would leave too few to be of any use.
+    """
+    slug = candidate.model_name
+    most = pacing.most_effort(candidate, parts[0], seconds) if pacing.elastic(slug) else math.inf
+    if math.isinf(most):
+        return parts
+    enough = pacing.worthwhile(slug)
+    if most < enough and len(parts[0].learn) > FEWEST_ROWS:
+        share = max(most / enough, LEAST_SHARE)
+        candidate.row_limit = max(FEWEST_ROWS, int(len(parts[0].learn) * share))
+        notices.append(_rows_sampled(candidate, "would not be done in its time on all of them"))
+        parts = Parts(candidate, _folds(candidate))
+    effort = max(int(most), enough)
+    candidate.settings = msgspec.structs.replace(candidate.settings, most_effort=effort)
     notices.append(
         Notice(
             code="effort-limited",
-            message=f"Each fit was given {most:,} {pacing.unit(candidate.model_name)}: "
-            "there was no time for as many as this model usually has.",
+            message=f"Each fit was given {effort:,} {pacing.unit(slug)}: there was no time for as many as "
+            "this model usually has.",
             action="A larger time budget lets it have them.",
-            evidence=str(most),
+            evidence=str(effort),
         )
+    )
+    return parts
+
+
+def _rows_sampled(candidate: Candidate, why: str) -> Notice:
+    limit, rows = candidate.row_limit, len(candidate.rows.train)
+    return Notice(
+        code="rows-sampled",
+        message=f"Fitted on {limit:,} of {rows:,} training rows: this model {why}.",
+        action="Rows were drawn at random; every class is among them.",
+        evidence=f"{limit} of {rows}",
     )
 
 

@@ -12,23 +12,24 @@ from services.trainer.candidates import Settings, boosting
 from services.trainer.validation import Part, attempt
 
 PROBES = {
-    "random_forest": (2, 8),
-    "extra_trees": (2, 8),
-    "hist_gradient_boosting": (3, 10),
-    "lightgbm": (3, 10),
-    "xgboost": (3, 10),
-    "catboost": (3, 10),
-    "mlp": (1, 3),
+    "random_forest": (0, 1),
+    "extra_trees": (0, 1),
+    "mlp": (0, 1),
+    "hist_gradient_boosting": (2, 8),
+    "lightgbm": (2, 8),
+    "xgboost": (2, 8),
+    "catboost": (2, 8),
 }
-"""Two small efforts by which the cost of one more is measured, on the rows themselves: the first fit's
-fixed costs (bins, threads, codes) are in both."""
+"""Efforts by which the cost of one more is measured, on the rows themselves. Two of them where the first
+fit's fixed costs (bins, codes) are to be told from what each round adds."""
 
 PROBE_ABOVE_ROWS = 2_000
 """Smaller tables are fitted faster than they are probed."""
 
-LEAST = {"random_forest": 10, "extra_trees": 10, "mlp": 3}
-"""What a fit is never given less than; of rounds `boosting.FEWEST_ROUNDS`."""
+WORTHWHILE = {"random_forest": 16, "extra_trees": 16, "mlp": 6}
+"""Of less than this more rows make nothing good: then rows are given up for it."""
 
+WORTHWHILE_ROUNDS = 40
 
 _UNITS = {"random_forest": "trees", "extra_trees": "trees", "mlp": "epochs"}
 
@@ -42,23 +43,26 @@ def elastic(slug: str) -> bool:
     return slug in PROBES
 
 
-def most_effort(candidate: Candidate, part: Part, seconds: float) -> int | None:
-    """The effort that a fit on `part` has time for in `seconds`; None where its own is not too much."""
+def most_effort(candidate: Candidate, part: Part, seconds: float) -> float:
+    """The effort that a fit on `part` has time for in `seconds`; infinite where its own is not too much."""
     slug = candidate.model_name
     if slug not in PROBES or len(part.learn) <= PROBE_ABOVE_ROWS:
-        return None
+        return math.inf
     few, more = PROBES[slug]
-    at_few, at_more = (_seconds(candidate, part, effort) for effort in (few, more))
-    each = max((at_more - at_few) / (more - few), at_more / more / 10)
-    fixed = max(at_more - each * more, 0.0)
-    least = LEAST.get(slug, boosting.FEWEST_ROUNDS)
-    fitting = max(least, math.floor((seconds - fixed) / each))
-    return None if fitting >= _own(candidate, part) else fitting
+    at_few = _seconds(candidate, part, few) if few else 0.0
+    at_more = _seconds(candidate, part, more)
+    each = max((at_more - at_few) / (more - few), at_more / more / 10, 1e-9)
+    fitting = max((seconds - max(at_more - each * more, 0.0)) / each, 0.0)
+    return math.inf if fitting >= _own(candidate, part) else fitting
+
+
+def worthwhile(slug: str) -> int:
+    return WORTHWHILE.get(slug, WORTHWHILE_ROUNDS)
 
 
 def probing(slug: str) -> Settings:
-    """The cheapest fit of an elastic family that is worth handing over."""
-    return Settings(most_effort=2 * LEAST[slug] if slug in LEAST else 40)
+    """The cheapest fit of an elastic family: of all that it does, how many rows it can be given."""
+    return Settings(most_effort=PROBES[slug][1])
 
 
 def _seconds(candidate: Candidate, part: Part, effort: int) -> float:

@@ -153,6 +153,7 @@ def validate(
     """Fold after fold, `at_least` so many, then while there is time for one more and for what follows:
     `to_follow`, in folds. A booster that can be stopped has `part_seconds` a fold."""
     attempts: list[Attempt] = []
+    answered: list[np.ndarray] = []
     spent: list[float] = []
     for number in range(len(parts)):
         if len(spent) >= at_least and not clock.fits(float(np.mean(spent)) * (1 + to_follow)):
@@ -160,12 +161,14 @@ def validate(
         progress(number)
         started = time.perf_counter()
         made = attempt(candidate, parts[number], settings, time.monotonic() + part_seconds)
+        if made.curve is None:
+            answered.append(made.answers(candidate, None))
         # what it learned from is not needed any more; a large part is not kept alive by it
         attempts.append(msgspec.structs.replace(made, part=msgspec.structs.replace(made.part, x_learn=None)))
         spent.append(time.perf_counter() - started)
     curves = [made.curve for made in attempts if made.curve is not None]
-    answers = [
-        made.answers(candidate, rounds_of(curves[:n] + curves[n + 1 :] or curves) if curves else None)
+    answers = answered or [
+        made.answers(candidate, rounds_of(curves[:n] + curves[n + 1 :] or curves))
         for n, made in enumerate(attempts)
     ]
     y = candidate.rows.y

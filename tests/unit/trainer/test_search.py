@@ -19,7 +19,7 @@ from services.trainer.candidates import Settings, boosting
 from services.trainer.outcome import MODEL_FILE
 from services.trainer.predictions import PREDICTIONS_FILE
 from services.trainer.table_rows import Rows
-from shared.contracts import MODELS, TaskType
+from shared.contracts import MODELS, Notice, TaskType
 from tests.unit.trainer import mixed_table
 
 C, R = TaskType.CLASSIFICATION, TaskType.REGRESSION
@@ -123,18 +123,41 @@ def test_a_booster_ends_when_its_time_does() -> None:
 
 
 def test_effort_is_what_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10 ms a tree and 0.1 s besides: 90 trees in a second, and no limit where there is time for all."""
+    """10 ms a tree: 100 in a second, and no limit where there is time for all."""
     table, y = curve_of(300)
     given = candidate("random_forest", R, table, y)
     part = validated_part(given)
-    assert pacing.most_effort(given, part, 0.001) is None  # a small table is not probed
+    assert pacing.most_effort(given, part, 0.001) == math.inf  # a small table is not probed
     monkeypatch.setattr(pacing, "PROBE_ABOVE_ROWS", 10)
-    monkeypatch.setattr(pacing, "_seconds", lambda _candidate, _part, effort: 0.1 + 0.01 * effort)
-    assert pacing.most_effort(given, part, 1.0) in (89, 90)
-    assert pacing.most_effort(given, part, 0.0) == pacing.LEAST["random_forest"]
-    assert pacing.most_effort(given, part, 60.0) is None
+    monkeypatch.setattr(pacing, "_seconds", lambda _candidate, _part, effort: 0.01 * effort)
+    assert pacing.most_effort(given, part, 1.0) == pytest.approx(100)
+    assert pacing.most_effort(given, part, 0.0) == 0
+    assert pacing.most_effort(given, part, 60.0) == math.inf
     given.settings = Settings(most_effort=12)
     assert given.fitted(given.rows.train)["model"].n_estimators == 12
+
+
+def test_rows_are_given_up_only_where_all_of_them_leave_too_few_trees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, y = curve_of(6_000)
+    for fitting, rows, trees in (
+        (8.0, 1_600, 16),
+        (64.0, 6_000, 64),
+        (0.0, 500, 16),
+        (math.inf, 6_000, None),
+    ):
+        given = candidate("random_forest", R, table, y)
+        monkeypatch.setattr(fit, "FEWEST_ROWS", 500)
+        monkeypatch.setattr(pacing, "most_effort", lambda *_, fitting=fitting: fitting)
+        parts = validation.Parts(given, fit._folds(given))
+        notices: list[Notice] = []
+        parts = fit._limit_effort(given, parts, 1.0, notices)
+        assert given.row_limit == rows
+        assert given.settings.most_effort == trees
+        assert len(parts[0].learn) == min(rows, 3_200)
+        said = ["rows-sampled"] * (rows < 6_000) + ["effort-limited"] * (trees is not None)
+        assert [notice.code for notice in notices] == said
 
 
 def test_every_elastic_family_is_probed_on_the_rows_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +167,7 @@ def test_every_elastic_family_is_probed_on_the_rows_themselves(monkeypatch: pyte
         if slug in MODELS[R]:
             given = candidate(slug, R, table, y)
             most = pacing.most_effort(given, validated_part(given), 0.0)
-            assert most is not None
-            assert 3 <= most <= 10
+            assert most == 0
 
 
 def test_a_skewed_target_is_learnt_on_its_logarithm_where_that_is_better(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ NOT_CHANCE = 2
 values each meet by chance, about as many miss by one."""
 
 OWN_VALUE = 0.5
+MANY_HAVE = 0.01
 
 DEPENDENCE_ROWS = 1_000
 DEPENDENCE_COLUMNS = 100
@@ -172,8 +173,10 @@ def _more_than_chance(hashes: list[np.ndarray]) -> bool:
         return False
     near = 0
     for one in hashes:
-        alone, counts = np.unique(one, return_counts=True)
-        if len(alone) >= OWN_VALUE * len(one) and pairs >= OWN_VALUE * (counts * (counts - 1) // 2).sum():
+        counts = np.unique(one, return_counts=True)[1]
+        mostly_copies = pairs >= OWN_VALUE * (counts * (counts - 1) // 2).sum()
+        # a value that many have, such as no money at all, says nothing of whose it is
+        if len(counts) >= OWN_VALUE * len(one) and counts.max() <= MANY_HAVE * len(one) and mostly_copies:
             continue
         near += _pairs(whole - one) - pairs
         if pairs < NOT_CHANCE * near:

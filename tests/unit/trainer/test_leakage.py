@@ -324,3 +324,10 @@ def test_held_out_rows_are_not_looked_at(tmp_path: Path) -> None:
     frame["planted"] = np.random.default_rng(1).normal(size=len(frame))
     frame.loc[test, "planted"] = frame.loc[test, "target"]
     assert said(planned(frame, tmp_path)) == []
+
+
+def test_a_number_that_is_often_zero_makes_no_copies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    balance = np.where(rng.random(3_000) < 0.06, 0, rng.normal(800, 300, 3_000))
+    frame = pd.DataFrame({"student": rng.choice(["yes", "no"], 3_000), "balance": balance})
+    assert said(planned(frame.assign(target=rng.normal(size=3_000)), tmp_path)) == []

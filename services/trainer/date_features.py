@@ -38,12 +38,12 @@ HEIGHT = 1.5
 """With it the splines of one feature have together the variance of two columns of unit variance, as a sine
 and a cosine have: a date that says nothing must not drown the other columns in distances."""
 
-PERIODS = {"dayofweek": 7, "dayofyear": 366, "hour": 24}
+PERIODS = {"day_of_week": 7, "day_of_year": 366, "hour": 24}
 
-PARTS = ["year", "month", "day", "dayofweek", "dayofyear", "hour", "minute"]
+PARTS = ["year", "month", "day", "day_of_week", "day_of_year", "hour", "minute"]
 """Attributes of `Series.dt`, whatever unit pandas keeps the times in."""
 
-TREND = {"year": 366.0, "dayofyear": 1.0, "hour": 1 / 24, "minute": 1 / 1440}
+TREND = {"year": 366.0, "day_of_year": 1.0, "hour": 1 / 24, "minute": 1 / 1440}
 """Days, every year as long as the longest: so it grows over the end of each."""
 
 
@@ -113,7 +113,7 @@ def date_steps(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> list[
     splines (the end of a year is next to its beginning, and a weekday is no quantity), and the day of the
     month and the trend, of unit variance and without missing values. `clock`: whether the hour counts.
     """
-    recurring = ["dayofweek", "dayofyear", *(["hour"] if clock else [])]
+    recurring = ["day_of_week", "day_of_year", *(["hour"] if clock else [])]
     wanted = [*recurring, "day", "trend"] if scaled else [*recurring, "day", "trend", "month", "year"]
     read = [
         FunctionTransformer(pd.to_datetime, kw_args=arguments),

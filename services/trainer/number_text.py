@@ -54,16 +54,20 @@ def style(texts: pd.Series) -> tuple[Style, float]:
     return ("comma", comma) if comma > point else ("point", point)
 
 
+def _is_text(values: pd.Series) -> bool:
+    return pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.StringDtype)
+
+
 def parsed(values: pd.Series) -> pd.Series:
     """`pandas.to_numeric` that no text crashes; what is no number is NaN."""
-    if pd.api.types.is_object_dtype(values):
+    if _is_text(values):
         values = values.where(~values.astype(str).str.match(_FAR))
     return pd.to_numeric(values, errors="coerce")
 
 
 def to_numbers(values: pd.Series) -> pd.Series:
     """`values` as float64; what is no number is NaN. Text is read in the style that fits more of it."""
-    if not (pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype)):
+    if not (_is_text(values) or isinstance(values.dtype, pd.CategoricalDtype)):
         if pd.api.types.is_datetime64_any_dtype(values):
             return pd.Series(float("nan"), index=values.index)
         return values.astype("float64")

@@ -76,6 +76,21 @@ async def test_a_table_is_decoded_once_for_all_trainers_of_a_machine(tmp_path: P
     assert machine.decoding.times == 1
 
 
+async def test_fits_that_begin_at_once_wait_for_one_decoding(tmp_path: Path, store: Store) -> None:
+    machine = Machine(tmp_path, store, tables=2)
+    file_id = await machine.upload()
+    inodes = set()
+
+    async def fit() -> None:
+        async with machine.table(0, file_id) as path:
+            assert path.read_bytes() == TABLE
+            inodes.add(path.stat().st_ino)
+
+    await asyncio.gather(*(fit() for _ in range(9)))
+    assert machine.decoding.times == 1
+    assert len(inodes) == 1  # one file on the disk, whose pages the fits share
+
+
 async def test_what_another_trainer_evicts_stays_for_who_uses_it(tmp_path: Path, store: Store) -> None:
     machine = Machine(tmp_path, store, tables=1.5)
     mine, theirs = await machine.upload(), await machine.upload()

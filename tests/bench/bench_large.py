@@ -84,7 +84,7 @@ async def _measure() -> list[str]:
             lines.append(_line("profile", seconds, peak, guard))
             profile = msgspec.json.decode(answer, type=Profile)
             request = TrainRequest(file_id=uuid.UUID(int=0), target="bought", task_type="classification")
-            payload = {"table": str(arrow), "request": request, "profile": profile}
+            payload = {"table": str(arrow), "request": request, "profile": profile, "memory_bytes": guard}
             seconds, peak, answer = await _step(children, "plan", payload, folder / "q", reads, guard)
             lines.append(_line("plan", seconds, peak, guard))
             plan = msgspec.json.decode(answer, type=Plan)

@@ -153,17 +153,19 @@ def _as_dates(column: Column) -> bool:
         return False
     read = texts
     if arguments["format"] == "mixed":
+        # what has no format that pandas knows ("2020Q1") may be written in one way all the same
+        alike = sample.str.replace(r"\d", "9", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
+        one_way = alike.nunique() == 1
         read = texts.sample(min(MIXED_DATES_READ, len(texts)), random_state=0)
         rest = f" (looked for in {len(read):,} of {len(texts):,} dates)" if len(read) < len(texts) else ""
-        column.warnings.append(
-            Notice(
-                code="mixed-dates",
-                column=column.name,
-                message=f"The dates in {column.name!r} are written in several formats.",
-                evidence=f"such as {_examples(sample)}{rest}",
-                action="Each is read by itself; where the first number may be day or month, it is the month.",
-            )
+        notice = Notice(
+            code="mixed-dates",
+            column=column.name,
+            message=f"The dates in {column.name!r} are written in several formats.",
+            evidence=f"such as {_examples(sample)}{rest}",
+            action="Each is read by itself; where the first number may be day or month, it is the month.",
         )
+        column.warnings += [] if one_way else [notice]
     _span(column, read, arguments)
     return True
 

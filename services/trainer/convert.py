@@ -28,8 +28,8 @@ LIBRARIES = frozenset({"numpy", "pandas", "scipy", "sklearn", "skrub"})
 """What the types of a file may come from: what every model of ours prepares its table with."""
 
 BUILTINS = frozenset({"builtins.object", "functools.partial", "operator.attrgetter"})
-"""Python's own types that scikit-learn's estimators and our pipelines hold. The last one reads the parts of a
-date and calls nothing; none reaches functions by their names, as `getattr` does on whatever module it is given."""
+"""Python's own types that scikit-learn's estimators and our pipelines hold. The last one reads parts of a
+date and calls nothing; none reaches functions by their names, as `getattr` on a module would."""
 
 
 def convert(source: Path, sha256: str, example: Example, scratch: Path) -> Converted:

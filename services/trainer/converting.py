@@ -115,7 +115,8 @@ class ConvertJobs:
         answer = await self.bench.step("convert", payload, scratch, timeout_s=CONVERT_S, cancelled=stop)
         made = msgspec.json.decode(answer, type=Converted)
         return Made(
-            scratch / SKOPS_FILE, {"types": made.types, "requires": [*outcome.packages, *made.requires]}
+            scratch / SKOPS_FILE,
+            {"types": made.types, "facts": None, "requires": [*outcome.packages, *made.requires]},
         )
 
     async def _onnx(
@@ -135,7 +136,8 @@ class ConvertJobs:
             )
         made = msgspec.json.decode(answer, type=ConvertedOnnx)
         return Made(
-            scratch / ONNX_FILE, {"facts": msgspec.to_builtins(made.facts), "requires": made.requires}
+            scratch / ONNX_FILE,
+            {"types": None, "facts": msgspec.to_builtins(made.facts), "requires": made.requires},
         )
 
     @contextlib.asynccontextmanager

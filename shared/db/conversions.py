@@ -149,11 +149,11 @@ async def ready(
     size_bytes: int,
     sha256: str,
     requires: Sequence[str],
-    types: Sequence[str] | None = None,
-    facts: Any = None,
+    types: Sequence[str] | None,
+    facts: Any,
 ) -> None:
     """building → ready: the object of this attempt is whole and verified. `types` of a .skops, `facts` of a
-    graph."""
+    graph; None of the other."""
     await c.execute(
         """
         UPDATE trainyard.conversions SET status = 'ready', attempt = $3, size_bytes = $4, sha256 = $5,

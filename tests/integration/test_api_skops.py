@@ -58,6 +58,7 @@ async def convert(api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, attem
             size_bytes=put.size_bytes,
             sha256=put.sha256,
             types=TYPES,
+            facts=None,
             requires=["scikit-learn==1.9.1", "skops==0.16.0"],
         )
 

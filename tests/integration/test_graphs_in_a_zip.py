@@ -53,6 +53,7 @@ async def make_graph(resources: Resources, task_id: uuid.UUID, user: uuid.UUID, 
             size_bytes=put.size_bytes,
             sha256=put.sha256,
             requires=["onnxruntime==1.32.0"],
+            types=None,
             facts=FACTS,
         )
 

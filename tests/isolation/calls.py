@@ -14,6 +14,7 @@ import shared.db
 from shared.contracts import (
     MODELS,
     AuditAction,
+    ConversionFormat,
     JobKind,
     ModelPatch,
     Problem,
@@ -100,11 +101,13 @@ def values_for(parameter: str, query: str, its: Belongings, asked_as: uuid.UUID)
         "before": [None, its.files[-1]],
         "after": [None],
         "deleted": [False, True],
+        "form": list(ConversionFormat),
     }
     plain: dict[str, Any] = {
         "answer": idempotency.Answer(fingerprint=b"f", status=200, headers={}, body=b"attacker"),
         "action": AuditAction.FILE_UPLOADED,
         "attempt": 2,
+        "begun_within_s": 10.0,
         "columns": 1,
         "cv_mean": 1.0,
         "cv_std": 0.0,
@@ -115,6 +118,7 @@ def values_for(parameter: str, query: str, its: Belongings, asked_as: uuid.UUID)
         "error": "attacker",
         "every_s": 0.0,
         "expires_in_s": 60,
+        "facts": {},
         "file_path": f"{asked_as}/attacker.pkl",
         "file_size": 1,
         "final": True,
@@ -122,6 +126,7 @@ def values_for(parameter: str, query: str, its: Belongings, asked_as: uuid.UUID)
         "lease_s": 60.0,
         "limit": 200,
         "lock_s": 60.0,
+        "longest_s": 60.0,
         "message": "attacker",
         "metrics": {},
         "model_name": "attacker",

@@ -70,7 +70,7 @@ def queries(victim: Victim) -> dict[str, list[str]]:
     return {
         "confirm": [str(victim.user), f"{victim.user}@example.org"],
         "cursor": [*map(id_cursor, ids), offset_cursor(0), offset_cursor(1)],
-        "format": ["skops"],
+        "format": ["skops", "onnx"],
         "q": ["victim"],
         "tag": ["victim"],
         "wait": ["5"],

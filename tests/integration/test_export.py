@@ -117,7 +117,7 @@ async def test_a_model_that_was_converted_is_there_both_ways(mine: Filled, expor
     await api_runs.execute(
         exporter.db,
         "UPDATE trainyard.conversions SET status = 'ready', attempt = 1, size_bytes = $2, sha256 = $3,"
-        " types = '{}' WHERE user_id = $1",
+        " types = '{}' WHERE user_id = $1 AND format = 'skops'",
         mine.user,
         len(content),
         api_runs.sha256(content),

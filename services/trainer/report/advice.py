@@ -123,7 +123,8 @@ def what_is_inside(context: ReportContext) -> str:
         return said + ". Forecasters keep the series that they go on from."
     return (
         said
-        + ". Encoders hold the categories of each column, and trees the thresholds that they compare with."
+        + ". Encoders hold the categories of each column, and trees the thresholds that they compare by and "
+        "the targets' means in their leaves."
     )
 
 
@@ -140,7 +141,7 @@ def licences(packages: Iterable[Sequence[str]]) -> str:
         name, _, version = pin.partition("==")
         rows.append([code(name), version, LICENCES.get(name, "see the package")])
     closing = (
-        "`predict.py` and `predict_onnx.py` are part of Trainyard (Apache-2.0). The models are made from your "
+        "`predict.py` and `predict_onnx.py` are part of Trainyard (Apache-2.0). The models are made of your "
         "table and are yours."
     )
     return "\n\n".join(

@@ -92,12 +92,14 @@ def _use(context: ReportContext) -> str:
         graphs = [
             (
                 "*.onnx",
-                "the same models as graphs for ONNX Runtime, where they could be converted and predict the same",
+                "the same models as graphs for ONNX Runtime, where they could be converted and predict "
+                "the same",
             ),
             ("onnx.json", "what goes into each graph and how near it is to its pickle, or why there is none"),
             (
                 "predict_onnx.py",
-                "runs a graph; `python predict.py table.csv --model best_model.onnx`",
+                "runs a graph, with the package `onnxruntime`: `python predict.py table.csv --model "
+                "best_model.onnx`",
             ),
         ]
         command = "python predict.py table.csv --out predictions.csv"

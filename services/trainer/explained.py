@@ -22,6 +22,12 @@ from shared.contracts import Intervals, Plan, PlotData, Uncertainty
 UNCERTAINTY_S = (0.2, 2.0)
 """Least and most seconds that the bootstraps of a score are given."""
 
+LEARNING_S = 1.0
+"""A learning curve may take a tenth of what the fit took, or this."""
+
+DRAWING_S = 0.5
+"""With less than this left nothing is drawn: a model without plots is better than one that came too late."""
+
 
 class HeldOut(Struct):
     """The held-out rows as a model that was fitted on the training part sees them. `answers`: (n, k),
@@ -60,7 +66,9 @@ def explained(
     spread, intervals = how_sure(
         plan, rows, validated.train, validated.oof, predicted, held_out, cv_mean, seconds
     )
-    drawn = drawn_of(plan, rows, candidate.model_name, held_out, intervals)
+    drawn: list[PlotData] = []
+    if clock.left() > DRAWING_S:
+        drawn = drawn_of(plan, rows, candidate.model_name, held_out, intervals)
 
     progress(0.95, "Measuring what the model relies on")
     importance = explain.permutation(
@@ -158,5 +166,5 @@ def _learning(
         fitted=candidate.fitted,
         score=score,
         fit_seconds=fit_seconds,
-        seconds=min(0.2 * clock.left(), max(1.0, 0.1 * clock.elapsed())),
+        seconds=min(0.2 * clock.left(), max(LEARNING_S, 0.1 * clock.elapsed())),
     )

@@ -26,7 +26,7 @@ INTERMITTENT = 0.3
 """Share of zeros among values that are never below from which on demand counts as intermittent."""
 
 
-SMALL = 5_000
+SMALL = 2_500
 """Steps times the season: what AutoARIMA takes grows with both."""
 
 

@@ -23,6 +23,8 @@ _SCORES = 20
 """Quantiles of the errors that a model without intervals of its own keeps."""
 _FEWEST = 20
 """Forecast steps below which nothing is changed: their coverage says too little."""
+_FEWEST_SCORES = 8
+"""Forecast steps below which a model that has no intervals gets none: fewer errors bound nothing."""
 _OFF = 0.06
 """Both levels together may be so far from what they promise before the intervals are changed."""
 _GAIN = 0.02
@@ -73,7 +75,7 @@ def study(windows: list[pd.DataFrame], columns: Columns, scales: dict[object, fl
     step = every.groupby(["window", columns.id], sort=False).cumcount().to_numpy()
     scale = every[columns.id].map(scales).to_numpy(dtype=float)
     errors = np.abs(every[columns.target] - every[MEAN]).to_numpy() / scale
-    if len(errors) < _FEWEST:
+    if len(errors) < _FEWEST_SCORES:
         return None
     window = every["window"].to_numpy()
     inside: dict[str, list[bool]] = {str(level): [] for level in LEVELS}

@@ -17,6 +17,9 @@ PROBED_SERIES = 5
 PROBED_STEPS = 1_000
 PROBE_ABOVE_ROWS = 2_000
 """Less is fitted in no time; trying a part of it first would cost more than it tells."""
+_DEAR = {"auto_arima"}
+_DEAR_STEPS = 60
+"""Models that take long even on a short series, and what is tried of them."""
 FITS = 3
 """The earliest cut-off's, the training part's and the last on all there is."""
 _EFFORTS: tuple[Effort, ...] = ("full", "narrow", "single")
@@ -34,10 +37,12 @@ def pace(
     fit of them would not be done in time.
     """
     sizes = train.groupby(columns.id, sort=False).size()
-    if len(train) <= PROBE_ABOVE_ROWS:
+    dear = model_name in _DEAR
+    if len(train) <= PROBE_ABOVE_ROWS and not dear:
         return "full", None
+    steps = max(_DEAR_STEPS, 4 * season) if dear else PROBED_STEPS
     chosen = sizes.index[np.linspace(0, len(sizes) - 1, min(PROBED_SERIES, len(sizes))).astype(int)]
-    part = train[train[columns.id].isin(chosen)].groupby(columns.id, sort=False).tail(PROBED_STEPS)
+    part = train[train[columns.id].isin(chosen)].groupby(columns.id, sort=False).tail(steps)
     # what is imported and compiled at the first fit is paid once
     few = part[part[columns.id] == chosen[0]].tail(4 * season + 20)
     timed(few, "full")
@@ -48,7 +53,7 @@ def pace(
             return effort, None
     room = max(clock.left(), 0.0) * 0.8
     shorter = int(sizes.max() * room / (FITS * expected))
-    if shorter >= max(PROBED_STEPS // 2, 4 * season):
+    if shorter >= max(steps // 2, 4 * season):
         return effort, shorter
     if 1.5 * expected <= room:
         return effort, None

@@ -10,9 +10,7 @@ import pandas as pd
 from tests.e2e import checks, tables
 from tests.e2e.person import Person
 
-FORECASTERS = {
-    *("seasonal_naive", "dynamic_optimized_theta", "auto_ets", "auto_ces", "lightgbm", "ridge", "auto_arima")
-}
+FORECASTERS = {*("seasonal_naive", "dynamic_optimized_theta", "auto_ets", "auto_ces", "lightgbm", "ridge")}
 
 
 def test_one_series(ann: Person, series_run: dict[str, Any], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ Forecaster: TypeAlias = Any
 
 LEVELS = (80, 95)
 """Prediction intervals, in percent."""
+_FAR = 10.0
 HISTORY = 10_000
 """Steps of each series that the statistical models see: their time grows with them, their states forget."""
 
@@ -137,8 +138,8 @@ def _fitted_one(forecaster: StatsForecast, y: np.ndarray, x: np.ndarray | None, 
         model = series_models.build(given.model_name, given, season if len(y) >= 2 * season else 1)
         model.alias = alias
         model.fit(y=y, X=x)
-        if x is None and not np.isfinite(model.predict(h=given.horizon)["mean"]).all():
-            raise CannotTrain("the model gives no finite forecast")
+        if x is None and not _stays_near(model.predict(h=given.horizon)["mean"], y):
+            raise CannotTrain("its forecasts run away from the series")
         return model
     except Exception:
         if forecaster.fallback_model is None:
@@ -226,9 +227,11 @@ def _each_onward(
         known = x.iloc[seen].to_numpy(dtype=float) if numbers else None
         to_come = ahead.iloc[at].to_numpy(dtype=float) if numbers else None
         model = fitted.get(name)
+        found = None
         if model is not None and hasattr(model, "forward"):
             found = model.forward(y=y[seen], h=horizon, X=known, X_future=to_come, level=levels)
-        else:
+        # parameters that were good for the earlier part may let a state grow without bounds
+        if found is None or not _stays_near(found["mean"], y[seen]):
             made_anew = _fitted_one(forecaster, y[seen], known, given)
             found = made_anew.predict(h=horizon, X=to_come, level=levels)
         made[at, 0] = found["mean"]
@@ -237,6 +240,15 @@ def _each_onward(
             made[at, 2 + 2 * place] = found[f"hi-{level}"]
     answer = window[[columns.id, columns.time]].reset_index(drop=True)
     return answer.assign(**{name: made[:, nth] for nth, name in enumerate(names)})
+
+
+def _stays_near(forecasts: np.ndarray, y: np.ndarray) -> bool:
+    """Whether forecasts are numbers, and no further from the series than ten times what it ever spanned."""
+    low, high = float(y.min()), float(y.max())
+    far = _FAR * max(high - low, 1e-6 * max(abs(low), abs(high)))
+    return bool(
+        np.isfinite(forecasts).all() and forecasts.min() >= low - far and forecasts.max() <= high + far
+    )
 
 
 def _parts(frame: pd.DataFrame, columns: Columns) -> dict[object, slice]:

@@ -391,6 +391,19 @@ def test_a_series_that_a_model_cannot_take_gets_a_stand_in(tmp_path: Path) -> No
     assert [p.mean for p in outcome.forecast if p.series == "odd"][:2] == [1.0, 2.0]
 
 
+def test_a_forecast_that_runs_away_is_not_taken() -> None:
+    long = many(2).assign(id=lambda frame: frame["id"].map(str))
+    given = _situation("id", "t", "y")
+    given.frequency, given.season_length = "1", 1
+    model = time_series.fit(time_series.build("auto_ets", given), long, given)
+    for fitted_one in model.fitted_[:, 0]:
+        fitted_one.forward = lambda *, h, **_: {"mean": np.geomspace(10, 1e9, h)}
+    steps = pd.DataFrame({"id": np.repeat(["0", "1"], 3), "t": [40, 41, 42] * 2})
+    given.series = 2
+    said = time_series.onward(model, long, steps, given)
+    assert said[series.MEAN].between(5, 15).all()
+
+
 @pytest.mark.parametrize("slug", ["auto_ets", "lightgbm"])
 def test_columns_may_be_called_what_the_libraries_use(slug: str, tmp_path: Path) -> None:
     own = time_series.output(time_series.build(slug, _situation("a", "b", "c")))

@@ -6,8 +6,10 @@ ALTER TABLE trainyard.conversions
     DROP CONSTRAINT conversions_pkey,
     DROP CONSTRAINT conversions_check,
     ADD PRIMARY KEY (candidate_id, format),
-    ADD CONSTRAINT conversions_whole CHECK (status <> 'ready' OR (size_bytes IS NOT NULL AND sha256 IS NOT NULL
-        AND CASE format WHEN 'skops' THEN types IS NOT NULL ELSE facts IS NOT NULL END));
+    ADD CONSTRAINT conversions_whole CHECK (status <> 'ready' OR (
+        size_bytes IS NOT NULL AND sha256 IS NOT NULL AND num_nonnulls(types, facts) = 1)),
+    ADD CONSTRAINT conversions_types CHECK (types IS NULL OR format = 'skops'),
+    ADD CONSTRAINT conversions_facts CHECK (facts IS NULL OR format = 'onnx');
 COMMENT ON COLUMN trainyard.conversions.facts IS 'what running a graph needs to know (contracts.OnnxFacts)';
 GRANT INSERT (format) ON trainyard.conversions TO trainyard_user;
 

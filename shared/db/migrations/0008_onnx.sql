@@ -7,9 +7,7 @@ ALTER TABLE trainyard.conversions
     DROP CONSTRAINT conversions_check,
     ADD PRIMARY KEY (candidate_id, format),
     ADD CONSTRAINT conversions_whole CHECK (status <> 'ready' OR (
-        size_bytes IS NOT NULL AND sha256 IS NOT NULL AND num_nonnulls(types, facts) = 1)),
-    ADD CONSTRAINT conversions_types CHECK (types IS NULL OR format = 'skops'),
-    ADD CONSTRAINT conversions_facts CHECK (facts IS NULL OR format = 'onnx');
+        size_bytes IS NOT NULL AND sha256 IS NOT NULL AND (types IS NOT NULL OR facts IS NOT NULL)));
 COMMENT ON COLUMN trainyard.conversions.facts IS 'what running a graph needs to know (contracts.OnnxFacts)';
 GRANT INSERT (format) ON trainyard.conversions TO trainyard_user;
 

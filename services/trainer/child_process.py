@@ -79,6 +79,10 @@ _FIXED = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
+_UNLESS_SAID = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that spin while they wait for one another starve each other where cores are shared: fits of a
+second took minutes (decision 0012)."""
+
 _BOOT = (
     "import json, sys; fd, pid, sys.path[:], modules, hidden = json.loads(sys.argv[1]); "
     "from services.trainer.forkserver import main; main(fd, pid, modules, hidden=hidden)"
@@ -92,7 +96,7 @@ _READ = 2**16
 def child_environ(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """The whole environment of the fork server and every fit: no credentials, capped threads."""
     kept = {name: value for name, value in environ.items() if name in _ALLOWED or name.startswith("LC_")}
-    return kept | dict.fromkeys(_THREAD_CAPS, str(threads)) | _FIXED
+    return _UNLESS_SAID | kept | dict.fromkeys(_THREAD_CAPS, str(threads)) | _FIXED
 
 
 class ForkServer:

@@ -293,6 +293,7 @@ def _limit_effort(candidate: Candidate, parts: Parts, seconds: float, notices: l
     if most < enough and len(parts[0].learn) > FEWEST_ROWS:
         share = max(most / enough, LEAST_SHARE)
         candidate.row_limit = max(FEWEST_ROWS, int(len(parts[0].learn) * share))
+        notices[:] = [notice for notice in notices if notice.code != "rows-sampled"]
         notices.append(_rows_sampled(candidate, "would not be done in its time on all of them"))
         parts = Parts(candidate, _folds(candidate))
     effort = max(int(most), enough)

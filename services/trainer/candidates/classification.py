@@ -58,7 +58,7 @@ def random_forest(given: Situation) -> Pipeline:
     model = RandomForestClassifier(
         n_estimators=_trees(given),
         max_features=given.knob("max_features", "sqrt"),
-        min_samples_leaf=given.knob("min_samples_leaf", 1),
+        min_samples_leaf=given.knob("min_samples_leaf", _least_in_leaf(given)),
         max_leaf_nodes=_leaves(given),
         n_jobs=given.threads,
         random_state=given.seed,
@@ -72,12 +72,17 @@ def extra_trees(given: Situation) -> Pipeline:
     model = ExtraTreesClassifier(
         n_estimators=_trees(given),
         max_features=given.knob("max_features", "sqrt"),
-        min_samples_leaf=given.knob("min_samples_leaf", 1),
+        min_samples_leaf=given.knob("min_samples_leaf", _least_in_leaf(given)),
         max_leaf_nodes=_leaves(given),
         n_jobs=given.threads,
         random_state=given.seed,
     )
     return _pipeline(given, Encoding.SPLITS, model)
+
+
+def _least_in_leaf(given: Situation) -> int:
+    """Leaves of one row answer with certainty, which metrics of the probabilities punish without bound."""
+    return 3 if given.metric in ("log_loss", "brier") and given.rows >= 100 else 1
 
 
 def _trees(given: Situation) -> int:

@@ -134,7 +134,10 @@ def date_steps(arguments: dict[str, Any], *, clock: bool, scaled: bool) -> list[
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
     )
     recurs, rest = slice(len(recurring)), slice(len(recurring), None)
-    apart = [("recurs", make_pipeline(splines, MinMaxScaler((0, HEIGHT))), recurs), ("level", level, rest)]
+    apart = [
+        ("recurs", make_pipeline(splines, MinMaxScaler((0, HEIGHT), clip=True)), recurs),
+        ("level", level, rest),
+    ]
     return [*read, ColumnTransformer(apart)]
 
 

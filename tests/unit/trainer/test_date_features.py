@@ -91,3 +91,11 @@ def test_a_linear_model_learns_what_recurs(what: str) -> None:
     table = pd.DataFrame({"at": times})
     ideal = 1 - 0.25 / y.var()
     assert cross_val_score(model, table, y, cv=KFold(4, shuffle=True, random_state=0)).mean() > ideal - 0.1
+
+
+def test_a_part_of_the_year_hardly_seen_is_no_larger_than_others() -> None:
+    winter = pd.Series(pd.date_range("2021-11-10", "2021-12-24").astype(str))
+    ready = features(winter, Encoding.SCALED).fit(pd.DataFrame({"at": winter}))
+    summer = ready.transform(pd.DataFrame({"at": pd.date_range("2021-06-01", periods=60).astype(str)}))
+    recurs = 2 * (date_features.KNOTS - 1)
+    assert np.abs(summer[:, :recurs]).max() <= date_features.HEIGHT

@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from typing import Any
 
-from shared.storage import model_key, plot_key, report_key
+from shared.storage import model_key, plot_key, predictions_key, report_key
 from tests.chaos.fleet import Fleet
 from tests.e2e.person import TERMINAL
 
@@ -52,8 +52,11 @@ def missing_objects(fleet: Fleet, task_id: str) -> list[str]:
             continue
         place = (user, task_id, row["model_name"], row["attempt"])
         expected[model_key(*place)] = row["sha256"]
-        for plot in _json(row["outcome"])["plots"]:
+        outcome = _json(row["outcome"])
+        for plot in outcome["plots"]:
             expected[plot_key(*place, plot["kind"])] = plot["sha256"]
+        if kept := outcome.get("predictions"):
+            expected[predictions_key(*place)] = kept["sha256"]
     for name, stored in (_json(task["report"]) or {}).items():
         expected[report_key(user, task_id, task["report_attempt"], name)] = stored["sha256"]
     for key, sha256 in expected.items():

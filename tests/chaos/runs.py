@@ -62,7 +62,7 @@ class Runs:
             ended = audit.end_of(self.fleet, task_id)
             entry.tasks += 1
             entry.lost += ended == "lost"
-            assert ended == status, f"task {task_id} ended as {ended}: {self._say(task_id)}"
+            assert ended == status, f"task {task_id} ended as {ended}: {self.told(task_id)}"
             board = self.person.get(f"/ml/results/{task_id}")["leaderboard"]
             doubled = audit.doubled(self.fleet, task_id, board)
             entry.doubled += doubled
@@ -72,7 +72,8 @@ class Runs:
         self.tasks.clear()
         assert not self.fleet.died()
 
-    def _say(self, task_id: str) -> str:
+    def told(self, task_id: str) -> str:
+        """Its candidates, for a failure's message."""
         rows = audit.candidates(self.fleet, task_id).values()
         return "; ".join(
             f"{r['model_name']} {r['status']}, attempt {r['attempt']}: {r['reason']}" for r in rows

@@ -1,4 +1,5 @@
-"""The trainer's `plan` and `fit` replaced: what takes as long, and goes as wrong, as a test wants.
+"""The trainer's `plan`, `fit` and an ensemble's two steps replaced: what takes as long, and goes as wrong, as
+a test wants.
 
 What a model does stands in `SCRIPT` beside the decoded tables, which every trainer of the fleet shares:
 model name (or "plan") → [function of this module, its arguments]. Whatever is not named there fits at once.
@@ -19,8 +20,16 @@ import msgspec
 import psutil
 
 from services.trainer import steps
-from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
-from shared.contracts import METRICS, Plan, PlotData, Profile, TrainRequest
+from services.trainer.outcome import (
+    MODEL_FILE,
+    PREDICTIONS_FILE,
+    Choice,
+    Example,
+    FitOutcome,
+    Member,
+    Progress,
+)
+from shared.contracts import ENSEMBLES, METRICS, Plan, PlotData, Profile, TrainRequest
 
 SCRIPT = "script.json"
 
@@ -34,6 +43,7 @@ def fit(
     threads: int,
     scratch: Path,
     progress: Progress,
+    best_so_far: float | None = None,
 ) -> FitOutcome:
     what, *arguments = scripted(table, model_name)
     if what == "train":
@@ -45,14 +55,46 @@ def fit(
             threads=threads,
             scratch=scratch,
             progress=progress,
+            best_so_far=best_so_far,
         )
     padding = ACTS[what](progress, *arguments) or 0
+    if not set(ENSEMBLES).isdisjoint(plan.models):
+        (scratch / PREDICTIONS_FILE).write_bytes(os.urandom(1_000))
     return outcome(plan, model_name, scratch, padding)
 
 
-def plan(*, table: str, request: TrainRequest, profile: Profile, scratch: Path, progress: Progress) -> Plan:
+def choose(*, members: list[Member], scratch: Path, progress: Progress, **_: Any) -> Choice:
+    return Choice(weights={member.slug: 1 / len(members) for member in members})
+
+
+def combine(
+    *,
+    table: str,
+    plan: Plan,
+    model_name: str,
+    members: list[Member],
+    scratch: Path,
+    progress: Progress,
+    **_: Any,
+) -> FitOutcome:
+    what, *arguments = scripted(table, model_name)
+    for member in members:
+        assert joblib.load(member.model)["model"] == member.slug
+    return outcome(plan, model_name, scratch, ACTS[what](progress, *arguments) or 0)
+
+
+def plan(
+    *,
+    table: str,
+    request: TrainRequest,
+    profile: Profile,
+    scratch: Path,
+    progress: Progress,
+    memory_bytes: int | None = None,
+) -> Plan:
     what, *arguments = scripted(table, "plan")
     ACTS[what](progress, *arguments)
+    # these trainers have a guard for fits that import nothing: for a real one it is too small
     return steps.plan(table=table, request=request, profile=profile, scratch=scratch, progress=progress)
 
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.contracts import ENSEMBLES
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, alive, wait_for
 from tests.chaos.ledger import Entry
 from tests.chaos.rounds import LEASE_S, LONG, TAKEN_OVER_WITHIN_S, fewer, rounds
 from tests.chaos.runs import MODELS, Runs
-from tests.chaos.takeover import held_by, taken_over
+from tests.chaos.takeover import held_by, holder, taken_over
 
 Enter = Callable[[str], Entry]
 ORPHANS_GONE_WITHIN_S = 5.0
@@ -44,6 +45,37 @@ def test_killed_in_mid_fit(fleet: Fleet, runs: Runs, enter: Enter) -> None:
     entry.besides = (
         f"its child processes were gone after {slowest_orphan:.2f} s at the latest; no orphan, no file left"
     )
+
+
+def test_killed_while_ensembles_are_made(fleet: Fleet, runs: Runs, enter: Enter) -> None:
+    entry = enter("trainer killed (SIGKILL) while it makes an ensemble of the others")
+    for chance in rounds("trainer killed, ensembling", fewer(5)):
+        fleet.heal()
+        fleet.script({slug: ["sleep", chance.uniform(1, 2)] for slug in ENSEMBLES})
+        task_id = runs.begin([*MODELS, *ENSEMBLES])
+
+        def made(its: str = task_id) -> bool:
+            rows = audit.candidates(fleet, its)
+            return any(rows[slug]["status"] == "running" for slug in ENSEMBLES if slug in rows)
+
+        try:
+            wait_for(made, "an ensemble is made")
+        except AssertionError as error:
+            error.add_note(runs.told(task_id))
+            raise
+        time.sleep(chance.uniform(0, 0.8))
+        victim = holder(fleet, "fit") or chance.choice(TRAINERS)
+        held = held_by(fleet, victim)
+        at = fleet.kill(victim)
+        entry.takeovers_s += taken_over(fleet, held, at)
+        fleet.start(victim)
+        runs.settle(entry)
+        rows = audit.candidates(fleet, task_id)
+        assert {row["status"] for row in rows.values()} == {"done"}
+        # what they were made of was not fitted again
+        assert all(rows[slug]["attempt"] == 1 for slug in MODELS)
+        entry.rounds += 1
+    assert max(entry.takeovers_s, default=0) <= TAKEN_OVER_WITHIN_S
 
 
 def test_frozen_trainer_writes_nothing_when_it_wakes(fleet: Fleet, runs: Runs, enter: Enter) -> None:

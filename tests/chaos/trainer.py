@@ -7,8 +7,9 @@ import uvloop
 from services.trainer.__main__ import main
 from services.trainer.steps import STEPS
 
+REPLACED = ("plan", "fit", "choose", "combine")
 PRELOAD = ("services.trainer.table", "services.trainer.profile", "services.trainer.plan")
 """What its steps need and no more: it is started again and again."""
 
 if __name__ == "__main__":
-    uvloop.run(main(STEPS | {name: f"tests.chaos.steps:{name}" for name in ("plan", "fit")}, PRELOAD))
+    uvloop.run(main(STEPS | {name: f"tests.chaos.steps:{name}" for name in REPLACED}, PRELOAD))

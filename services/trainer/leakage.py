@@ -7,6 +7,7 @@ together cannot, which is a leak more often than a discovery, and for its owner 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -86,6 +87,24 @@ def guard(
     training rows' in search of copies. Raises CannotTrain naming everything found where the request says so
     (`on_leakage: fail`), and where no column would be left.
     """
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        # magnitudes at the edge of floats, and dates that pandas guesses the format of
+        warnings.simplefilter("ignore")
+        found = _found(path, request, profile, roles, target, y, train, test, task_type)
+    return settle(found, request, roles)
+
+
+def _found(
+    path: Path,
+    request: TrainRequest,
+    profile: Profile,
+    roles: Mapping[str, str],
+    target: pd.Series,
+    y: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    task_type: TaskType,
+) -> list[Finding]:
     lines = np.flatnonzero(target.notna())
     sample = leakage_sample.draw(path, roles, y[train], lines[train], task_type, request.seed)
     described = [column for column in profile.columns if column.name in roles]
@@ -96,8 +115,7 @@ def guard(
     found = _columns(sample, {group.name for group in groups})
     found += [_group(group) for group in groups]
     found += _copied(given)
-    found += _in_time(sample, given)
-    return settle(found, request, roles)
+    return [*found, *_in_time(sample, given)]
 
 
 def guard_series(
@@ -121,7 +139,8 @@ def guard_series(
     taken = {request.target, request.time_column, request.series_column}
     numbers = {name: to_numbers(frame[name]).to_numpy()[order] for name in frame.columns if name not in taken}
     steps = max(leakage_time.STEPS_AHEAD, min(horizon, 5 * leakage_time.STEPS_AHEAD))
-    found = [future(one, used=one.name in used) for one in leakage_time.ahead(numbers, y, series, steps)]
+    with np.errstate(all="ignore"):
+        found = [future(one, used=one.name in used) for one in leakage_time.ahead(numbers, y, series, steps)]
     roles = dict.fromkeys(used, "")
     verdict = settle(found, request, {**roles, request.time_column: ""})
     return [name for name in used if name not in verdict.roles], verdict.warnings

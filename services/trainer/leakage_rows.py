@@ -14,7 +14,7 @@ from scipy.linalg import qr
 from scipy.stats import rankdata
 
 from services.trainer import table
-from services.trainer.leakage_sample import as_feature, names_time, read, words
+from services.trainer.leakage_sample import LARGEST, as_feature, names_time, read, words
 from shared.contracts import ColumnProfile, TaskType
 
 HASHED_CELLS = 20_000_000
@@ -189,7 +189,9 @@ def _independent(frame: pd.DataFrame) -> list[str]:
     begin and end: rows that agree by chance in two of them agree in the third."""
     rows = frame.sample(min(len(frame), DEPENDENCE_ROWS), random_state=0)
     numbers = rows.select_dtypes("number")
-    numbers = numbers.loc[:, np.isfinite(numbers).all() & (numbers.std() > 0)].iloc[:, :DEPENDENCE_COLUMNS]
+    numbers = numbers.loc[:, (numbers.abs() < LARGEST).all() & (numbers.std() > 0)].iloc[
+        :, :DEPENDENCE_COLUMNS
+    ]
     if not 2 < numbers.shape[1] < len(rows):
         return list(frame.columns)
     x = numbers.to_numpy(dtype=np.float64)

@@ -22,6 +22,9 @@ MOST_ROWS = 20_000
 FEWEST_ROWS = 2_000
 """So many cells are looked at, in at most and at least so many rows: what bounds the guard's time."""
 
+LARGEST = 1e100
+"""Magnitude from which on squares come near the largest float."""
+
 TIME_NAMES = frozenset(
     {"year", "yr", "month", "week", "day", "date", "time", "hour", "minute", "second", "period", "quarter"}
     | {"qtr", "step", "t", "timestamp", "epoch", "season"}
@@ -93,9 +96,14 @@ def draw(
     target, labels = y[picked], None
     if task_type is TaskType.CLASSIFICATION:
         target, found = pd.factorize(target)
-        labels = [str(label) for label in found]
+        labels = [_label(label) for label in found]
     features = [as_feature(frame[name], role) for name, role in roles.items()]
     return Sample(rows[picked], target, labels, features, len(rows))
+
+
+def _label(value: object) -> str:
+    """A class for a message: whole numbers beside missing ones are read as floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def read(path: Path, names: Sequence[str], rows: np.ndarray) -> pd.DataFrame:

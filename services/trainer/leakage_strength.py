@@ -149,6 +149,7 @@ def _together(features: list[Feature], sample: Sample) -> Alone:
     """The better of a linear and a tree model on these columns, cross-validated in three folds."""
     y = sample.y
     if sample.labels is None:
+        y = y / (np.abs(y).max() or 1)  # squares of the largest floats would be infinite
         total = float(np.square(y - y.mean()).sum())
         answers = _regressions(features, y) if features else []
         least = min((float(np.square(y - answer).sum()) / total for answer in answers), default=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from msgspec import Struct
 
-from services.trainer.leakage_sample import Sample, names_past
+from services.trainer.leakage_sample import LARGEST, Sample, names_past
 
 MOST_COLUMNS = 200
 MOST_PARTS = 6
@@ -39,7 +39,8 @@ def find(sample: Sample, copies: set[str]) -> Sum | None:
         return None
     features = [f for f in sample.features if not f.codes and f.name not in copies and f.distinct > 2]
     features = [f for f in features if f.role == "numeric" and f.present.mean() >= MOSTLY_THERE]
-    if not 2 <= len(features) <= MOST_COLUMNS:
+    features = [f for f in features if np.nanmax(np.abs(f.values)) < LARGEST]
+    if not 2 <= len(features) <= MOST_COLUMNS or np.abs(sample.y).max() >= LARGEST:
         return None
     x = np.column_stack([f.values[:ROWS] for f in features])
     complete = ~np.isnan(x).any(axis=1)

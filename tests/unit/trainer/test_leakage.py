@@ -331,3 +331,13 @@ def test_a_number_that_is_often_zero_makes_no_copies(tmp_path: Path) -> None:
     balance = np.where(rng.random(3_000) < 0.06, 0, rng.normal(800, 300, 3_000))
     frame = pd.DataFrame({"student": rng.choice(["yes", "no"], 3_000), "balance": balance})
     assert said(planned(frame.assign(target=rng.normal(size=3_000)), tmp_path)) == []
+
+
+def test_the_largest_floats_stop_nothing(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {name: rng.choice([1e308, -1e308, 5e-324, 0, 7], 300) for name in ("a", "b", "target")}
+    )
+    frame["c"] = frame["target"] / 2
+    made = planned(frame.assign(d=rng.normal(size=300)), tmp_path, task_type="regression")
+    assert made.roles.keys() == {"a", "b", "c", "d"}

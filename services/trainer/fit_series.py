@@ -19,17 +19,18 @@ from services.trainer import (
     plots,
     predictions,
     series,
+    series_candidate,
     series_intervals,
     series_notices,
     series_pace,
     series_uncertainty,
-    table,
 )
 from services.trainer.backtests import Window
 from services.trainer.budget import Clock
 from services.trainer.candidates import lag_models, series_models, time_series
 from services.trainer.candidates.time_series import Forecaster
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
+from services.trainer.series_candidate import Candidate
 from services.trainer.series_intervals import Intervals
 from services.trainer.series_rows import Columns
 from services.trainer.series_times import as_text
@@ -51,67 +52,6 @@ _PACKAGES = {
     "mlforecast": ["mlforecast", "utilsforecast", "coreforecast", "lightgbm", "scikit-learn", "scipy"],
 }
 _ALWAYS = ["pandas", "numpy", "joblib"]
-
-
-class Candidate(Struct):
-    """One model on one table: what every one of its fits shares. `long` may have gaps; `future`: see
-    `series.Prepared`. `choices`: what was found out about effort, history and transform."""
-
-    plan: Plan
-    model_name: str
-    long: pd.DataFrame
-    future: pd.DataFrame | None
-    columns: Columns
-    horizon: int
-    season_length: int
-    threads: int
-    clock: Clock
-    choices: dict[str, Any] = {}
-
-    def situation(self, whole: pd.DataFrame) -> time_series.Situation:
-        """Of a part without gaps."""
-        lengths = whole.groupby(self.columns.id, sort=False).size()
-        seasons = [int(length) for length in self.plan.details.get("seasons", [])]
-        extra = (*self.columns.known, *self.columns.static)
-        given = time_series.Situation(
-            model_name=self.model_name,
-            columns=self.columns,
-            frequency=str(self.plan.frequency),
-            season_length=self.season_length,
-            seasons=tuple(seasons or [self.season_length]),
-            horizon=self.horizon,
-            series=len(lengths),
-            shortest=int(lengths.min()),
-            usual=int(lengths.median()),
-            rows=len(whole),
-            seed=self.plan.seed,
-            threads=self.threads,
-            texts=tuple(name for name in extra if self.plan.roles[name] == "categorical"),
-            # less is fitted in no time, and a model that cannot be ranked is worth nothing
-            left=self.clock.left if len(whole) > series_pace.PROBE_ABOVE_ROWS else None,
-        )
-        return structs.replace(given, **self.choices)
-
-    def fitted(self, part: pd.DataFrame) -> Forecaster:
-        whole = series.filled(part, self.columns)
-        given = self.situation(whole)
-        return time_series.fit(time_series.build(self.model_name, given), whole, given)
-
-    def forecast(self, forecaster: Forecaster, window: Window, *, anew: bool) -> pd.DataFrame:
-        """What `forecaster` says of a window beside what came; `anew`: fitted on all before it, not on an
-        earlier part."""
-        if anew:
-            said = time_series.forecast(forecaster, self.horizon, self.columns, window.steps, intervals=True)
-        else:
-            whole = series.filled(window.before, self.columns)
-            said = time_series.onward(forecaster, whole, window.steps, self.situation(whole))
-        return backtests.against(said, window.steps, self.columns)
-
-    def metrics(self, compared: pd.DataFrame, before: pd.DataFrame) -> dict[str, float | None]:
-        return backtests.scores(compared, before, self.columns, self.season_length)
-
-    def scales(self, part: pd.DataFrame) -> dict[object, float]:
-        return series_intervals.scales(part, self.columns, self.season_length)
 
 
 class Tested(Struct):
@@ -144,27 +84,9 @@ def fit(
     """
     clock = Clock(soft_deadline_s)
     progress(0.0, "Reading the series")
-    candidate = _candidate(table_path, plan, model_name, threads, clock)
+    candidate = series_candidate.read(table_path, plan, model_name, threads, clock)
     with threadpool_limits(threads):
         return _run(candidate, scratch, progress)
-
-
-def _candidate(table_path: Path, plan: Plan, model_name: str, threads: int, clock: Clock) -> Candidate:
-    columns = series.columns_of(plan)
-    wanted = [plan.target, columns.time, *columns.known, *columns.static]
-    wanted += [plan.series_column] if plan.series_column else []
-    prepared = series.prepare(table.load(table_path, wanted), plan)
-    return Candidate(
-        plan=plan,
-        model_name=model_name,
-        long=prepared.long,
-        future=prepared.future,
-        columns=columns,
-        horizon=int(plan.horizon or 1),
-        season_length=plan.season_length or 1,
-        threads=threads,
-        clock=clock,
-    )
 
 
 def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:

@@ -111,10 +111,7 @@ def _nothing(column: pd.Series) -> Reading:
 
 def _read_numbers(column: pd.Series, numbers: pd.Series) -> Reading:
     if fractions := series_years.read(numbers):
-        starts, called = fractions
-        return Reading(
-            _in_ns(starts, column), [], [_time_format(column, numbers, starts, f"years and {called}")]
-        )
+        return _as_times(column, numbers, fractions[0], f"years and {fractions[1]}")
     whole = numbers.where((numbers % 1 == 0) & (numbers.abs() < 2**63)).astype("Int64")
     bad = _unreadable(column, whole)
     given = whole.dropna().astype("int64")
@@ -132,22 +129,19 @@ def _read_numbers(column: pd.Series, numbers: pd.Series) -> Reading:
         times, written = pd.to_datetime(given, unit=_UNIX[width]), f"Unix times in {_UNIX[width]}"
     if times is None:
         return Reading(whole, [], [])
-    return Reading(_in_ns(times, column), [], [_time_format(column, given, times, written)])
+    return _as_times(column, given, times, written)
 
 
-def _in_ns(times: pd.Series, column: pd.Series) -> pd.Series:
-    return times.astype("datetime64[ns]").reindex(column.index)
-
-
-def _time_format(column: pd.Series, numbers: pd.Series, times: pd.Series, written: str) -> Notice:
+def _as_times(column: pd.Series, numbers: pd.Series, times: pd.Series, written: str) -> Reading:
     first = times.index[0]
-    return Notice(
+    notice = Notice(
         code="time-format",
         column=str(column.name),
         message=f"The numbers in {column.name!r} are {written}.",
         evidence=f"{numbers[first]} is {as_text(times[first])}",
         action="They were read as times; forecasts carry times, not these numbers.",
     )
+    return Reading(times.astype("datetime64[ns]").reindex(column.index), [], [notice])
 
 
 def _read_text(column: pd.Series, series: np.ndarray) -> Reading:

@@ -91,6 +91,8 @@ def test_the_environment_is_an_allow_list() -> None:
     assert made["PATH"] == "/bin"
     assert made["LC_ALL"] == "C.UTF-8"
     assert made["OMP_NUM_THREADS"] == "2"
+    assert made["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert child_environ(given | {"OMP_WAIT_POLICY": "ACTIVE"}, threads=2)["OMP_WAIT_POLICY"] == "ACTIVE"
     assert not set(SECRETS) & set(made)
 
 

@@ -21,7 +21,7 @@ SECONDS, MEMORY = 200, 2 * 2**30
 
 def mixed() -> tuple[pd.DataFrame, dict[str, Any]]:
     table = mixed_table.features(150)
-    models = ["logistic_regression", "lightgbm", "xgboost", "k_nearest_neighbors"]
+    models = ["logistic_regression", "lightgbm", "xgboost", "catboost", "k_nearest_neighbors"]
     asked = {"target": "target", "task_type": "classification", "models": models}
     return table.assign(target=mixed_table.classes(table, "words")), asked
 

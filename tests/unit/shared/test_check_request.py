@@ -218,3 +218,14 @@ def test_a_horizon_that_the_whole_table_is_too_short_for() -> None:
         "of 4 series has at most 25"
         in faults(time_column="when", series_column="shop", horizon=25)["/horizon"]
     )
+
+
+def test_an_ensemble_needs_two_models_beside_it() -> None:
+    def of(*models: str) -> dict[str, str]:
+        return faults(target="colour", models=list(models))
+
+    pair = ["weighted_ensemble", "stacked_ensemble"]
+    assert of(*pair).keys() == {"/models/0", "/models/1"}
+    assert "ask for 2 or more of them beside it" in of("naive_bayes", "weighted_ensemble")["/models/1"]
+    assert of("naive_bayes", "mlp", *pair) == {}
+    assert of("naive_bayes") == {}

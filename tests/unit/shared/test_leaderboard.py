@@ -70,6 +70,13 @@ def test_ties_go_to_the_steadier_then_the_faster_then_the_slug() -> None:
     assert names(leaderboard.rank(rows, "accuracy", CLASSIFICATION)) == ["z", "a", "b", "c", "d", "e"]
 
 
+def test_a_model_goes_before_an_ensemble_that_is_no_better() -> None:
+    rows = [row("weighted_ensemble", cv_std=0.001, fit_seconds=0.1), row("z", cv_std=0.2, fit_seconds=9.0)]
+    assert names(leaderboard.rank(rows, "accuracy", CLASSIFICATION)) == ["z", "weighted_ensemble"]
+    better = [row("weighted_ensemble", 0.51), row("z", 0.5)]
+    assert names(leaderboard.rank(better, "accuracy", CLASSIFICATION)) == ["weighted_ensemble", "z"]
+
+
 def test_what_is_not_done_comes_last_without_a_rank() -> None:
     rows = [
         row("running", None, status=CandidateStatus.RUNNING),

@@ -34,7 +34,7 @@ def fit(job: Job, features: pd.DataFrame, y: pd.Series) -> Predictor:
         problem_type=job.task,
         eval_metric=job.metric,
         path=str(job.folder),
-        verbosity=0,
+        verbosity=2,  # into the log, for where it fails
     )
     predictor.fit(
         features.assign(**{job.target: y}),

@@ -26,9 +26,6 @@ SEARCH_S_PER_ROW = 1 / 200
 """On few rows the settings that a search finds are little better than the default: small tables are not
 kept waiting for them."""
 
-ENSEMBLE_SHARE = 0.1
-"""Of a run's budget, what is kept free for the ensembles, which are made of all the others."""
-
 LEAST_S = 0.5
 """However late it is, what a fit that can be stopped is given."""
 

@@ -44,13 +44,15 @@ FEW_VALUES = 50
 
 class Copy(Struct, frozen=True):
     """What relation was found: `how` completes "it is …". `exact`: not one row speaks against it. `whole`: it
-    tells all of the target rather than one class or side of it, so that what it predicts alone says more."""
+    tells all of the target rather than one class or side of it, so that what it predicts alone says more.
+    `blurred`: numbers in heaps."""
 
     name: str
     how: str
     evidence: str
     exact: bool
     whole: bool = True
+    blurred: bool = False
 
 
 def find(sample: Sample) -> list[Copy]:
@@ -58,7 +60,10 @@ def find(sample: Sample) -> list[Copy]:
     if len(sample.y) < LEAST_ROWS:
         return []
     if sample.labels is not None:
-        return [copy for feature in sample.features if (copy := _of_classes(feature, sample)) is not None]
+        copies = [copy for feature in sample.features if (copy := _of_classes(feature, sample)) is not None]
+        # several such columns are what far-apart classes look like
+        lone = sum(copy.blurred for copy in copies) == 1
+        return [copy for copy in copies if lone or not copy.blurred]
     found = []
     follows_time = _monotone(sample.rows, sample.y) or any(
         _concordant(feature.values[feature.present], sample.y[feature.present])
@@ -334,7 +339,7 @@ def _blurred(feature: Feature, y: np.ndarray, k: int, labels: Sequence[str]) -> 
         inside = sums**2 / counts + (sums.sum() - sums) ** 2 / (len(x) - counts)
     if between >= TIGHT and (counts > 0).sum() >= 2:
         said = f"{between:.2%} of its variance lies between the classes"
-        return Copy(feature.name, "a number for each class, with noise", said, False)
+        return Copy(feature.name, "a number for each class, with noise", said, False, blurred=True)
     alone = np.where(counts >= LEAST_FLAGGED, np.nan_to_num(inside) / squares.sum(), 0)
     if alone.max() >= TIGHT:
         said = f"{alone.max():.2%} of its variance lies between that class and the others"
@@ -344,6 +349,7 @@ def _blurred(feature: Feature, y: np.ndarray, k: int, labels: Sequence[str]) -> 
             said,
             False,
             whole=False,
+            blurred=True,
         )
     return None
 

@@ -341,3 +341,11 @@ def test_the_largest_floats_stop_nothing(tmp_path: Path) -> None:
     frame["c"] = frame["target"] / 2
     made = planned(frame.assign(d=rng.normal(size=300)), tmp_path, task_type="regression")
     assert made.roles.keys() == {"a", "b", "c", "d"}
+
+
+def test_classes_that_lie_far_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(17)
+    which = rng.integers(0, 4, 600)
+    x = rng.normal(0, 12, size=(4, 5))[which] + rng.normal(size=(600, 5))
+    frame = pd.DataFrame(x, columns=list("abcde")).assign(target=np.array(list("wxyz"))[which])
+    assert said(planned(frame, tmp_path)) == []

@@ -583,8 +583,8 @@ class ConversionFormat(enum.StrEnum):
 
 
 class OnnxTensor(Struct, kw_only=True):
-    """An input or an output of a graph. `shape`: null is the number of rows. `columns`: those of the table that
-    an input is made of, after the cleaning that the file's metadata describes (`trainyard.inputs`)."""
+    """An input or an output of a graph. `shape`: null is the number of rows. `columns`: those of the table
+    that an input is made of, after the cleaning that the file's metadata describes (`trainyard.inputs`)."""
 
     name: str
     type: str
@@ -593,8 +593,8 @@ class OnnxTensor(Struct, kw_only=True):
 
 
 class Parity(Struct, kw_only=True):
-    """How far a graph's answers are from the pickle's, on `rows` held-out rows: the largest difference between
-    their `compared` (probabilities or predictions), what is tolerated, and the share of equal labels."""
+    """How far a graph's answers are from the pickle's, on `rows` held-out rows: the largest difference
+    between their `compared` what is tolerated, the share of equal labels."""
 
     rows: int
     compared: Literal["probabilities", "predictions"]
@@ -604,8 +604,8 @@ class Parity(Struct, kw_only=True):
 
 
 class OnnxFacts(Struct, kw_only=True):
-    """What running a graph needs to know. `opset`, `ml_opset`: versions of ONNX's own operators and of those for
-    classical models."""
+    """What running a graph needs to know. `opset`, `ml_opset`: versions of ONNX's own operators and of those
+    for classical models."""
 
     opset: int
     ml_opset: int
@@ -616,8 +616,8 @@ class OnnxFacts(Struct, kw_only=True):
 
 class Conversion(Struct, kw_only=True):
     """A model in another format. `requires`: what has to be installed to open it. `types`, of a .skops: what
-    `skops.io.load` has to be told to trust. `onnx`, of a graph: what goes in and out, and how near it is to the
-    pickle."""
+    `skops.io.load` has to be told to trust. `onnx`, of a graph: what goes in and out, and how near it is to
+    the pickle."""
 
     status: ConversionStatus
     format: ConversionFormat

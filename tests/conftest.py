@@ -26,7 +26,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("trainyard")
 
 
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what is dear to start are run by one process: those of a file, and all of chaos's."""
     for item in items:

@@ -173,8 +173,8 @@ async def runs(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, li
 
 
 async def conversions(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> list[Any]:
-    """Models of a run that are there in other formats too: `model_name, format, attempt, conversion, size_bytes,
-    sha256`."""
+    """Models of a run that are there in other formats too: `model_name, format, attempt, conversion,
+    size_bytes, sha256`."""
     return await c.fetch(
         """
         SELECT c.model_name, v.format, c.attempt, v.attempt AS conversion, v.size_bytes, v.sha256

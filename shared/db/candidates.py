@@ -111,7 +111,8 @@ async def standing(c: Connection, task_id: uuid.UUID) -> Standing:
         SELECT count(*) FILTER (WHERE open AND NOT ensemble) AS fits,
             count(*) FILTER (WHERE open AND ensemble) AS ensembles,
             count(*) FILTER (WHERE status = 'done' AND NOT ensemble) AS done,
-            coalesce(array_agg(cv_mean) FILTER (WHERE status = 'done' AND cv_mean IS NOT NULL), '{}') AS scores
+            coalesce(array_agg(cv_mean) FILTER (WHERE status = 'done' AND cv_mean IS NOT NULL), '{}')
+                AS scores
         FROM (
             SELECT status, cv_mean, status IN ('queued', 'running') AS open, model_name = ANY($2) AS ensemble
             FROM trainyard.candidates WHERE task_id = $1

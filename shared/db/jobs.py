@@ -121,8 +121,8 @@ async def restore_missing(c: Connection) -> list[Any]:
             UNION ALL
             SELECT 'save', id, user_id, 0 FROM public.trained_models WHERE status = 'saving'
             UNION ALL
-            SELECT CASE v.format WHEN 'onnx' THEN 'convert_onnx' ELSE 'convert' END, v.candidate_id, v.user_id,
-                v.attempt
+            SELECT CASE v.format WHEN 'onnx' THEN 'convert_onnx' ELSE 'convert' END, v.candidate_id,
+                v.user_id, v.attempt
             FROM trainyard.conversions v JOIN trainyard.candidates c ON c.id = v.candidate_id
             JOIN trainyard.tasks t ON t.id = c.task_id
             WHERE v.status = 'building' AND t.deleted_at IS NULL

@@ -60,7 +60,7 @@ def skops_key(user_id: Id, task_id: Id, slug: str, attempt: int, conversion: int
 
 
 def onnx_key(user_id: Id, task_id: Id, slug: str, attempt: int, conversion: int) -> str:
-    """`{user_id}/{task_id}/{slug}/{attempt}/{conversion}/model.onnx` in the artifacts bucket; as `skops_key`."""
+    """`{user_id}/{task_id}/{slug}/{attempt}/{conversion}/model.onnx` in the artifacts bucket."""
     return f"{_candidate(user_id, task_id, slug, attempt)}/{_attempt(conversion)}/model.onnx"
 
 

@@ -66,9 +66,7 @@ async def convert(api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, attem
 async def fail(db: Database, user: uuid.UUID, error: str, *, final: bool) -> None:
     async with db.transaction() as c:
         [job] = await c.fetch("DELETE FROM trainyard.jobs WHERE kind = 'convert' RETURNING subject_id")
-        await conversions.failed(
-            c, job["subject_id"], user, ConversionFormat.SKOPS, 5, error, final=final
-        )
+        await conversions.failed(c, job["subject_id"], user, ConversionFormat.SKOPS, 5, error, final=final)
 
 
 async def test_it_is_asked_for_once_waited_for_and_handed_over(

@@ -16,7 +16,9 @@ HANDED_OVER = "services/trainer/report/predict.py"
 """Packed into ZIPs as text, for users to run at home; nothing of ours imports it."""
 
 THE_PLACE = "services/trainer/loading.py"
-ITS_USERS = {"services/trainer/convert.py", "services/trainer/fit.py", "services/trainer/fit_series.py"}
+ITS_USERS = {
+    f"services/trainer/{name}.py" for name in ("convert", "convert_onnx", "ensemble_fit", "fit", "fit_series")
+}
 """Steps, which run in children, and only there."""
 
 CALLS = {

@@ -307,9 +307,7 @@ _EXAMPLES: dict[str, Examples] = {
                 "onnx": {
                     "opset": 15,
                     "ml_opset": 3,
-                    "inputs": [
-                        {"name": "width", "type": "float", "shape": [None, 1], "columns": ["width"]}
-                    ],
+                    "inputs": [{"name": "width", "type": "float", "shape": [None, 1], "columns": ["width"]}],
                     "outputs": [
                         {"name": "label", "type": "string", "shape": [None]},
                         {"name": "probabilities", "type": "float", "shape": [None, 3]},

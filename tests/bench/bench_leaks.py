@@ -31,7 +31,8 @@ from tests.bench.leak_kinds import KINDS, Kind
 from tests.bench.leak_tables import CLEAN, NATURAL, Clean, install
 
 TITLE = "Leakage: what is found, and what is said of clean tables"
-SEEDS = (0, 1)
+SEEDS = (0,)
+"""More of them change little: kinds and tables are what differs."""
 GUARD = {
     *("leaked-target", "suspiciously-strong", "future-information", "informative-row-number"),
     *("groups-split-apart", "duplicate-rows-across-split", "conflicting-labels", "time-ordered-rows"),
@@ -193,8 +194,8 @@ def _told(
     counts = {half: sum(clean.held_back == half for clean, _ in alarms) for half in (False, True)}
     lines = [
         f"{len(alarms)} clean tables ({counts[False]} that the guard's limits were chosen on, {counts[True]} "
-        f"that were held back), each also spoiled in up to {len(KINDS)} ways with seeds "
-        f"{SEEDS[0]} to {SEEDS[-1]}. The halves are by the digest of a table's name.",
+        f"that were held back), each also spoiled in up to {len(KINDS)} ways, seed "
+        f"{', '.join(map(str, SEEDS))}. The halves are by the digest of a table's name.",
         "",
         f"Clean tables with an alarm: {sum(not c.held_back for c, _ in loud)} of {counts[False]}, and "
         f"{sum(c.held_back for c, _ in loud)} of {counts[True]} held back.",

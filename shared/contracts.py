@@ -594,7 +594,7 @@ class OnnxTensor(Struct, kw_only=True):
 
 class Parity(Struct, kw_only=True):
     """How far a graph's answers are from the pickle's, on `rows` held-out rows: the largest difference
-    between their `compared` what is tolerated, the share of equal labels."""
+    between their `compared`, what is tolerated, the share of equal labels."""
 
     rows: int
     compared: Literal["probabilities", "predictions"]

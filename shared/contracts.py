@@ -548,7 +548,7 @@ class Link(Struct, kw_only=True):
     types: list[str] | UnsetType = UNSET
 
 
-NOT_SCIKIT_LEARN: dict[str, str] = {"xgboost": "XGBoost", "lightgbm": "LightGBM"}
+NOT_SCIKIT_LEARN: dict[str, str] = {"xgboost": "XGBoost", "lightgbm": "LightGBM", "catboost": "CatBoost"}
 """Slugs of models that are another library's, which no .skops is made of."""
 
 

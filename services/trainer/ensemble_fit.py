@@ -229,7 +229,7 @@ def _by_slug(weights: np.ndarray, panel: Panel) -> dict[str, float]:
 def _importance(learnt: Learnt, panel: Panel) -> list[Importance]:
     """The members' own, averaged with their weights: each was measured on rows that its model had not seen,
     which the handed-over members, fitted on all rows, have."""
-    shares = learnt.weights / learnt.weights.sum()
+    shares = (learnt.weights / learnt.weights.sum()).tolist()
     told = [(m, share) for m, share in zip(panel.members, shares, strict=True) if share > 0 and m.importance]
     whole = sum(share for _, share in told)
     means: dict[str, float] = {}

@@ -66,6 +66,10 @@ SAME_AS_ONES_OWN = {
     "a job that converts a model": (
         "INSERT INTO trainyard.jobs (id, user_id, kind, subject_id) VALUES ($1, $2, 'convert', {candidate})"
     ),
+    "a job that makes a graph of a model": (
+        "INSERT INTO trainyard.jobs (id, user_id, kind, subject_id)"
+        " VALUES ($1, $2, 'convert_onnx', {candidate})"
+    ),
     "a job that exports an account": (
         "INSERT INTO trainyard.jobs (id, user_id, kind, subject_id) VALUES ($1, $2, 'export', {user})"
     ),

@@ -20,6 +20,7 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassi
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -79,12 +80,24 @@ def compared(model: Any, held: pd.DataFrame) -> Parity:
     return parity.compare(model, built, built.model.SerializeToString(), held)
 
 
+def _neighbors_told_apart(model: Any, held: pd.DataFrame) -> np.ndarray:
+    """Rows whose last neighbor is nearer than the next by more than a graph's float32 inputs may hide."""
+    neighbors = model.named_steps["model"]
+    if not isinstance(neighbors, KNeighborsClassifier | KNeighborsRegressor):
+        return np.ones(len(held), dtype=bool)
+    last = neighbors.n_neighbors
+    distances, _ = neighbors.kneighbors(model.named_steps["prepare"].transform(held), last + 1)
+    return distances[:, last] - distances[:, last - 1] > 1e-4
+
+
 @pytest.mark.parametrize(("task_type", "slug"), SLUGS)
 def test_every_family_answers_as_its_pickle(task_type: TaskType, slug: str) -> None:
     _, held = rows()
     kind = "signal" if task_type is TaskType.REGRESSION else "words"
-    found = compared(known(task_type, slug, kind), held)
-    assert found.rows == len(held)
+    model = known(task_type, slug, kind)
+    told_apart = held[_neighbors_told_apart(model, held)]
+    found = compared(model, told_apart)
+    assert found.rows == len(told_apart) > 90
     assert found.max_abs_difference < 0.5 * found.tolerance
     assert task_type is TaskType.REGRESSION or found.equal_labels == 1.0
 
@@ -170,7 +183,7 @@ def test_a_graph_that_answers_otherwise_is_refused() -> None:
     model = fitted(TaskType.REGRESSION, "ridge", "signal", seen)
     built = build(model)
     content = built.model.SerializeToString()
-    another = fitted(TaskType.REGRESSION, "ridge", "signal", seen[:100])
+    another = fitted(TaskType.REGRESSION, "extra_trees", "signal", seen)
     with pytest.raises(NotConvertible, match="predicts something else: on 100 held-out rows"):
         parity.compare(another, built, content, held)
     with pytest.raises(NotConvertible, match="no held-out rows"):

@@ -228,17 +228,21 @@ async def _after(first: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGene
 async def _told(
     api: Context, user: Identity, file: Download, start: int, chunks: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
-    """`chunks`, and how much of them left, written down when that is known."""
-    sent = 0
+    """`chunks`, and how much of them was handed to the connection, written down when that is known: of the
+    last piece, a client that hangs up may have had a part."""
+    sent, whole = 0, False
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
-                yield chunk
                 sent += len(chunk)
+                yield chunk
+                # the next one may be there already, and to whom all comes at once no hanging up gets through
+                await asyncio.sleep(0)
+        whole = True
     finally:
         if sent:
             # a task of its own: a client that hangs up cancels this one
-            telling = asyncio.create_task(_tell(api, user, file, sent, start + sent >= file.size_bytes))
+            telling = asyncio.create_task(_tell(api, user, file, sent, whole and start + sent >= file.size_bytes))
             _telling.add(telling)
             telling.add_done_callback(_telling.discard)
             await asyncio.shield(telling)

@@ -242,7 +242,7 @@ async def _told(
     finally:
         if sent:
             # a task of its own: a client that hangs up cancels this one
-            telling = asyncio.create_task(_tell(api, user, file, sent, whole and start + sent >= file.size_bytes))
+                # the next one may be there already: a task that never rests is not told of a hanging up
             _telling.add(telling)
             telling.add_done_callback(_telling.discard)
             await asyncio.shield(telling)

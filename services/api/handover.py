@@ -236,13 +236,14 @@ async def _told(
             async for chunk in chunks:
                 sent += len(chunk)
                 yield chunk
-                # the next one may be there already, and to whom all comes at once no hanging up gets through
+                # the next one may be there already: a task that never rests is not told of a hanging up
                 await asyncio.sleep(0)
         whole = True
     finally:
         if sent:
             # a task of its own: a client that hangs up cancels this one
-                # the next one may be there already: a task that never rests is not told of a hanging up
+            to_the_end = whole and start + sent >= file.size_bytes
+            telling = asyncio.create_task(_tell(api, user, file, sent, to_the_end))
             _telling.add(telling)
             telling.add_done_callback(_telling.discard)
             await asyncio.shield(telling)

@@ -23,12 +23,12 @@ from services.trainer import (
     leakage_sums,
     leakage_time,
 )
+from services.trainer.leakage_finding import Finding
+from services.trainer.leakage_together import Together
 from services.trainer.number_text import to_numbers
 from shared.contracts import Notice, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain
 
-KEPT = "It is used: unless it is known beforehand, leave it out (`exclude_columns`, or `on_leakage: drop`)."
-DROPPED = "It is left out of training (`on_leakage: drop`)."
 DATES_TRIED = 3
 LISTED = 20
 """Columns of one kind that are told one by one."""
@@ -38,26 +38,6 @@ LEAKS = frozenset(
     | {"groups-split-apart", "duplicate-rows-across-split", "conflicting-labels"}
 )
 """What `on_leakage: fail` refuses to train with; other notices of the guard are advice."""
-
-
-class Finding(Struct, frozen=True):
-    """One thing found. `columns`: those that `on_leakage: drop` leaves out; none for what is about rows.
-    `used`: whether models would see it; what they do not see is told and fails nothing."""
-
-    code: str
-    message: str
-    evidence: str
-    columns: tuple[str, ...] = ()
-    kept: str = KEPT
-    dropped: str = DROPPED
-    used: bool = True
-
-    def notice(self, on_leakage: str) -> Notice:
-        action = self.dropped if on_leakage == "drop" and self.columns else self.kept
-        made = Notice(code=self.code, message=self.message, evidence=self.evidence, action=action)
-        if self.columns:
-            made.column = self.columns[0]
-        return made
 
 
 class Verdict(Struct, frozen=True):
@@ -74,23 +54,22 @@ def guard(
     request: TrainRequest,
     profile: Profile,
     roles: Mapping[str, str],
-    target: pd.Series,
-    y: np.ndarray,
+    rows: Together,
     train: np.ndarray,
     test: np.ndarray,
     task_type: TaskType,
 ) -> Verdict:
     """Look for leaks in the table at `path`, whose features have `roles`.
 
-    `target`: the target column of all rows; `y`, `train`, `test`: as `split` has them, counted in the rows
-    that have a target. Nothing is learned from held-out rows; their features are only compared with the
+    `rows`: those in use, with what was found of copies among them; `train`, `test`: as `split` has them,
+    counted in these. Nothing is learned from held-out rows; their features are only compared with the
     training rows' in search of copies. Raises CannotTrain naming everything found where the request says so
     (`on_leakage: fail`), and where no column would be left.
     """
     with np.errstate(all="ignore"), warnings.catch_warnings():
         # magnitudes at the edge of floats, and dates that pandas guesses the format of
         warnings.simplefilter("ignore")
-        found = _found(path, request, profile, roles, target, y, train, test, task_type)
+        found = _found(path, request, profile, roles, rows, train, test, task_type)
     return settle(found, request, roles)
 
 
@@ -99,13 +78,12 @@ def _found(
     request: TrainRequest,
     profile: Profile,
     roles: Mapping[str, str],
-    target: pd.Series,
-    y: np.ndarray,
+    rows: Together,
     train: np.ndarray,
     test: np.ndarray,
     task_type: TaskType,
 ) -> list[Finding]:
-    lines = np.flatnonzero(target.notna())
+    lines, y = rows.lines, rows.y
     sample = leakage_sample.draw(path, roles, y[train], lines[train], task_type, request.seed)
     described = [column for column in profile.columns if column.name in roles]
     given = leakage_rows.Table(
@@ -114,7 +92,9 @@ def _found(
     groups = [] if request.group_column else leakage_rows.entities(given, profile.rows)
     found = _columns(sample, {group.name for group in groups})
     found += [_group(group) for group in groups]
-    found += _copied(given)
+    found += rows.found
+    if rows.keys is not None:
+        found += _conflicting(given, rows.keys[train])
     return [*found, *_in_time(sample, given)]
 
 
@@ -240,30 +220,19 @@ def _group(group: leakage_rows.Entity) -> Finding:
     )
 
 
-def _copied(given: leakage_rows.Table) -> list[Finding]:
-    across, conflicts = leakage_rows.copies(given)
-    found = []
-    if across is not None:
-        share = f"{across.held_out / across.of:.1%} of the held-out rows"
-        found.append(
-            Finding(
-                "duplicate-rows-across-split",
-                f"{across.held_out:,} of {across.of:,} held-out rows have the features of a training row.",
-                f"{share}; line {across.lines[0]} is the same as line {across.lines[1]}",
-                kept="They are kept. What was learned by heart makes scores too good: leave out the copies.",
-            )
+def _conflicting(given: leakage_rows.Table, keys: np.ndarray) -> list[Finding]:
+    conflicts = leakage_rows.conflicts(keys, given)
+    if conflicts is None:
+        return []
+    return [
+        Finding(
+            "conflicting-labels",
+            f"{conflicts.rows:,} of {conflicts.of:,} training rows have the features of rows of another "
+            "class.",
+            f"such as line {conflicts.lines[0]} and line {conflicts.lines[1]}",
+            kept="They are kept. No model can be right about both: look at how they were labelled.",
         )
-    if conflicts is not None:
-        copied = f"{conflicts.rows:,} of {conflicts.of:,} training rows"
-        found.append(
-            Finding(
-                "conflicting-labels",
-                f"{copied} have the features of rows of another class.",
-                f"such as line {conflicts.lines[0]} and line {conflicts.lines[1]}",
-                kept="They are kept. No model can be right about both: look at how they were labelled.",
-            )
-        )
-    return found
+    ]
 
 
 def _in_time(sample: leakage_sample.Sample, given: leakage_rows.Table) -> list[Finding]:

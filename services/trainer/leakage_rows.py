@@ -13,21 +13,18 @@ from msgspec import Struct
 from scipy.linalg import qr
 from scipy.stats import rankdata
 
-from services.trainer import table
+from services.trainer import table, table_copies
 from services.trainer.leakage_sample import LARGEST, as_feature, names_time, read, words
 from shared.contracts import ColumnProfile, TaskType
 
 HASHED_CELLS = 20_000_000
 FEWEST_HASHED = 4
 MOST_HASHED = 400
-"""The columns with most values are compared first, so many of them; what agrees there is compared in all."""
-
-VERIFIED = 500
-"""Rows that look like copies and are compared in every column."""
+"""Whether rows are alike by chance is judged by the columns with most values, so many of them."""
 
 COPIED_SHARE = 0.02
 LEAST_COPIES = 5
-"""Held-out rows (share and number) with a copy in the training part below which scores hardly move."""
+"""Rows (share and number) with a copy below which scores hardly move, and pairs that prove anything."""
 
 NOT_CHANCE = 2
 """How many times more pairs of rows have to agree in all columns than in all but one. Where rows of a few
@@ -38,9 +35,6 @@ MANY_HAVE = 0.01
 
 DEPENDENCE_ROWS = 1_000
 DEPENDENCE_COLUMNS = 100
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""Odd multiplier (Knuth, TAOCP 3, section 6.4): equal values in different columns hash differently."""
 
 ENTITY_WORDS = frozenset(
     {"patient", "customer", "client", "household", "subject", "person", "user", "member", "account", "player"}
@@ -64,10 +58,12 @@ CONSTANT_TARGET = 0.02
 
 
 class Copies(Struct, frozen=True):
-    """`held_out`: held-out rows of which a copy is in the training part, of `of`; `shown`: a line of each."""
+    """`columns`: those in which rows were compared; `keys`: (n,) equal for copies; `rows`: how many have a
+    copy; `lines`: two that are alike."""
 
-    held_out: int
-    of: int
+    columns: list[str]
+    keys: np.ndarray
+    rows: int
     lines: tuple[int, int]
 
 
@@ -100,65 +96,39 @@ class Table(Struct, frozen=True):
     seed: int
 
 
-def copies(given: Table) -> tuple[Copies | None, Conflicts | None]:
-    """Copies across the split, and copies with different targets. Rows of coarse columns, which agree by
-    chance, are no copies."""
-    count = len(given.train) + len(given.test)
-    most = min(MOST_HASHED, max(FEWEST_HASHED, HASHED_CELLS // count))
-    chosen = sorted(given.features, key=lambda column: -column.distinct)[:most]
-    if not chosen:
-        return None, None
-    frame = table.load(given.path, [column.name for column in chosen])
-    hashes = {name: _hashes(frame[name]) * _weight(i) for i, name in enumerate(frame.columns)}
-    whole = functools.reduce(np.add, hashes.values())
-    across, conflicts = _across(given, whole), _conflicting(given, whole)
-    if across is None and conflicts is None:
-        return None, None
-    here = np.concatenate([given.train, given.test])
-    looked_at = [hashes[name][here] for name in _independent(frame)]
-    return (across, conflicts) if _more_than_chance(looked_at) else (None, None)
-
-
-def _across(given: Table, whole: np.ndarray) -> Copies | None:
-    held = whole[given.test]
-    twice = np.flatnonzero(pd.Series(held).isin(whole[given.train]))
-    if len(twice) < max(LEAST_COPIES, COPIED_SHARE * len(held)):
+def copies(path: Path, features: Sequence[ColumnProfile], lines: np.ndarray) -> Copies | None:
+    """Those of the rows numbered `lines`, in the table at `path`, that agree in all `features`. Rows of few
+    values, which agree by chance, are no copies."""
+    named = [column.name for column in sorted(features, key=lambda column: -column.distinct)]
+    if not named:
         return None
-    order = given.train[np.argsort(whole[given.train], kind="stable")]
-    at = np.minimum(np.searchsorted(whole[order], held[twice]), len(order) - 1)
-    twins = order[at]
-    share, first = _verified(given, given.test[twice], twins)
-    if share * len(twice) < max(LEAST_COPIES, COPIED_SHARE * len(held)):
+    keys = table_copies.keys(path, named)[lines]
+    again = pd.Series(keys).duplicated(keep=False).to_numpy()
+    if again.sum() < max(LEAST_COPIES, COPIED_SHARE * len(keys)):
         return None
-    return Copies(round(share * len(twice)), len(held), (int(first[0]) + 2, int(first[1]) + 2))
+    most = min(MOST_HASHED, max(FEWEST_HASHED, HASHED_CELLS // len(keys)))
+    frame = table.load(path, named[:most]).iloc[lines]
+    hashes = [
+        table_copies.hashes(frame[name]) * table_copies.weight(i)
+        for i, name in enumerate(_independent(frame))
+    ]
+    if not _more_than_chance(hashes):
+        return None
+    second = int(np.flatnonzero(pd.Series(keys).duplicated().to_numpy())[0])
+    first = int(np.flatnonzero(keys == keys[second])[0])
+    return Copies(named, keys, int(again.sum()), (int(lines[first]) + 2, int(lines[second]) + 2))
 
 
-def _conflicting(given: Table, whole: np.ndarray) -> Conflicts | None:
-    keys = pd.Series(whole[given.train])
+def conflicts(keys: np.ndarray, given: Table) -> Conflicts | None:
+    """Copies with different classes, among the training rows, whose `keys` these are."""
     target = pd.factorize(given.y)[0]
-    differ = pd.Series(target).groupby(keys.to_numpy()).transform("nunique").to_numpy() > 1
+    differ = pd.Series(target).groupby(keys).transform("nunique").to_numpy() > 1
     if given.task_type is not TaskType.CLASSIFICATION or differ.sum() < max(LEAST_COPIES, 0.01 * len(keys)):
         return None
     at = np.flatnonzero(differ)
-    twin = at[(keys.iloc[at] == keys.iloc[at[0]]).to_numpy() & (target[at] != target[at[0]])][0]
-    share, _ = _verified(given, given.train[at[:1]], given.train[[twin]])
-    if share < 1:
-        return None
+    twin = at[(keys[at] == keys[at[0]]) & (target[at] != target[at[0]])][0]
     lines = (int(given.train[at[0]]) + 2, int(given.train[twin]) + 2)
     return Conflicts(int(differ.sum()), len(keys), lines)
-
-
-def _verified(given: Table, left: np.ndarray, right: np.ndarray) -> tuple[float, tuple[int, int]]:
-    """The share of these pairs of rows that agree in every column, and one that does (or the first)."""
-    names = [column.name for column in given.features]
-    picked = np.linspace(0, len(left) - 1, min(VERIFIED, len(left))).astype(np.int64)
-    a, b = read(given.path, names, left[picked]), read(given.path, names, right[picked])
-    equal = np.ones(len(picked), dtype=bool)
-    for name in names:
-        one, other = a[name], b[name]
-        equal &= ((one == other) | (one.isna() & other.isna())).to_numpy(dtype=bool)
-    i = picked[int(equal.argmax())]
-    return float(equal.mean()), (int(left[i]), int(right[i]))
 
 
 def _more_than_chance(hashes: list[np.ndarray]) -> bool:
@@ -204,25 +174,6 @@ def _independent(frame: pd.DataFrame) -> list[str]:
 def _pairs(keys: np.ndarray) -> int:
     counts = np.unique(keys, return_counts=True)[1]
     return int((counts * (counts - 1) // 2).sum())
-
-
-def _hashes(values: pd.Series) -> np.ndarray:
-    """One uint64 a row, equal for equal values; missing ones are equal to one another."""
-    if values.dtype.kind in "iufb":
-        # adding zero makes one of the two zeros
-        numbers = values.to_numpy() + 0 if values.dtype.kind != "b" else values.to_numpy(dtype=np.uint8)
-        return pd.util.hash_array(np.where(np.isnan(numbers), np.nan, numbers), categorize=False)
-    codes, found = pd.factorize(values)
-    uniques = pd.Series(found)
-    uniques = uniques.astype(str) if uniques.dtype == object else uniques
-    hashed = (
-        pd.util.hash_array(uniques.to_numpy(), categorize=False) if len(uniques) else np.zeros(0, np.uint64)
-    )
-    return np.append(hashed, np.uint64(0))[codes]
-
-
-def _weight(i: int) -> np.uint64:
-    return np.uint64(pow(int(_GOLDEN), i + 1, 2**64))
 
 
 # --- groups -----------------------------------------------------------------------------------------

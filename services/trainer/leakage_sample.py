@@ -112,8 +112,8 @@ def read(path: Path, names: Sequence[str], rows: np.ndarray) -> pd.DataFrame:
     ascending = rows[order]
     parts = []
     with pa.memory_map(str(path), "r") as source:
-        known = pa.ipc.open_file(source).schema.names
-        chosen = [i for i, name in enumerate(known) if name in set(names)]
+        wanted = set(names)
+        chosen = [i for i, name in enumerate(pa.ipc.open_file(source).schema.names) if name in wanted]
         reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=chosen))
         begin = 0
         for i in range(reader.num_record_batches):

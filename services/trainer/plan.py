@@ -10,8 +10,17 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from services.trainer import leakage, series, split, table, table_room
-from shared.check_request import LEAST_HELD_OUT, USELESS, check_request, task_type_of
+from services.trainer import (
+    leakage,
+    leakage_together,
+    plan_folds,
+    series,
+    split,
+    table,
+    table_copies,
+    table_room,
+)
+from shared.check_request import USELESS, check_request, task_type_of
 from shared.contracts import ENSEMBLES, HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
 
@@ -25,15 +34,8 @@ CHEAP_FIRST = [
 ]
 """So that the leaderboard fills at once, and the time budget runs out on the dear ones."""
 
-ALWAYS_VALIDATED = 3
-"""Rows of a class in the training part from which on it shall be in every fold's validation part. For a
-rarer one the folds are not made fewer: every model would be judged worse for a class none can learn."""
-
-MOST_NAMED = 5
 MOST_OF_A_KIND = 20
 """Warnings of one code that are listed one by one; more are told in one."""
-
-DOMINANT = 0.9
 
 ARIMA_BUDGET_S = 30
 """From so many seconds on an ARIMA is searched for few short series without being asked for."""
@@ -72,24 +74,34 @@ def _table_plan(
     if request.group_column is not None:
         groups = rows[request.group_column].to_numpy()
         warnings += _missing_groups(request.group_column, rows[request.group_column])
+    in_use = leakage_together.together(
+        path,
+        request,
+        profile,
+        _roles(request, profile),
+        np.flatnonzero(whole[request.target].notna()),
+        y,
+        groups,
+    )
+    y, groups = in_use.y, in_use.groups
     try:
         train, test = split.holdout(y, groups, task_type, request.test_size, request.seed)
     except ValueError as error:
         raise CannotTrain(f"the rows cannot be split: {error}") from error
-    cv_folds, fold_warnings = _folds(request, task_type, y, groups, train, test)
-    guarded = leakage.guard(
-        path, request, profile, _roles(request, profile), whole[request.target], y, train, test, task_type
-    )
+    cv_folds, fold_warnings = plan_folds.folds(request, task_type, y, groups, train, test)
+    guarded = leakage.guard(path, request, profile, _roles(request, profile), in_use, train, test, task_type)
     details: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
     if part is not None:
         details[table_room.DETAIL] = msgspec.to_builtins(part)
+    if in_use.rule is not None:
+        details[table_copies.DETAIL] = msgspec.to_builtins(in_use.rule)
     return Plan(
         task_type=task_type,
         target=request.target,
         metric=request.metric or HEADLINE[task_type],
         roles=guarded.roles,
         models=_models(request, task_type),
-        rows=len(rows),
+        rows=len(y),
         test_size=request.test_size,
         cv_folds=cv_folds,
         seed=request.seed,
@@ -176,7 +188,7 @@ def _target(whole: pd.DataFrame, target: str, task_type: TaskType) -> tuple[np.n
     if y.dtype.kind == "f":
         _refuse(np.isinf(y), lines, given, f"column {target!r} is infinite:")
     if len(pd.unique(y)) < 2:
-        raise CannotTrain(f"column {target!r} has one value in every row: {_shown(given.iloc[0])}")
+        raise CannotTrain(f"column {target!r} has one value in every row: {plan_folds.shown(given.iloc[0])}")
     return y, rows
 
 
@@ -184,8 +196,8 @@ def _refuse(bad: np.ndarray, lines: np.ndarray, given: pd.Series, said: str) -> 
     at = np.flatnonzero(bad)
     if not len(at):
         return
-    named = ", ".join(f"{str(given.iloc[i])[:60]!r} in line {lines[i]}" for i in at[:MOST_NAMED])
-    more = f" and {len(at) - MOST_NAMED:,} more" if len(at) > MOST_NAMED else ""
+    named = ", ".join(f"{str(given.iloc[i])[:60]!r} in line {lines[i]}" for i in at[: plan_folds.MOST_NAMED])
+    more = f" and {len(at) - plan_folds.MOST_NAMED:,} more" if len(at) > plan_folds.MOST_NAMED else ""
     raise CannotTrain(f"{said} {named}{more}")
 
 
@@ -199,120 +211,6 @@ def _labels(y: np.ndarray, rows_dropped: bool) -> list[str]:
         return sorted({str(value) for value in y})
     # beside missing values pandas reads 0 and 1 as 0.0 and 1.0
     return [str(int(value)) if rows_dropped else str(value) for value in np.unique(y)]
-
-
-def _folds(
-    request: TrainRequest,
-    task_type: TaskType,
-    y: np.ndarray,
-    groups: np.ndarray | None,
-    train: np.ndarray,
-    test: np.ndarray,
-) -> tuple[int, list[Notice]]:
-    """How many folds the training part bears, and what cannot be in each. Raises CannotTrain below two."""
-    if len(test) < LEAST_HELD_OUT:
-        raise CannotTrain(f"{len(test)} rows are left to score on; at least {LEAST_HELD_OUT} are needed")
-    most, why = len(train) // LEAST_HELD_OUT, f"the training part has {len(train)} rows"
-    if groups is not None and (left := len(pd.unique(groups[train]))) < most:
-        most, why = left, f"the training part has {left} groups"
-    if task_type is TaskType.CLASSIFICATION:
-        counts = pd.Series(y[train]).value_counts()
-        if len(counts) < 2:
-            raise CannotTrain(f"every training row is of class {_shown(counts.index[0])}")
-        if counts.iloc[1] < 2:
-            name, size = _shown(counts.index[1]), int((y == counts.index[1]).sum())
-            raise CannotTrain(
-                f"too few rows a class: {name} has {size} in all and 1 in the training part; "
-                "two classes with two or more there are needed"
-            )
-        often = counts[counts >= ALWAYS_VALIDATED]
-        name, least = (often.index[-1], often.iloc[-1]) if len(often) else (counts.index[0], counts.iloc[0])
-        if least < most:
-            most, why = int(least), f"class {_shown(name)} has {least} rows in the training part"
-    folds = min(request.cv_folds, most)
-    if folds < 2:
-        raise CannotTrain(f"two folds cannot be made: {why}")
-    made = split.folds(y[train], None if groups is None else groups[train], folds, request.seed, task_type)
-    if len(made) < 2:
-        raise CannotTrain(
-            "two folds cannot be made: only one group can be validated on without losing a class"
-        )
-    warnings = _fewer_folds(request.cv_folds, folds, len(made), why)
-    if task_type is TaskType.CLASSIFICATION:
-        for part, rows in (("held out", test), ("validated on", np.concatenate([train[v] for _, v in made]))):
-            if len(seen := pd.unique(y[rows])) < 2:
-                raise CannotTrain(
-                    f"all rows that can be {part} are of class {_shown(seen[0])}: each other is held by "
-                    f"too few values of {request.group_column!r}"
-                )
-        warnings += _classes_not_everywhere(y, train, test, made)
-    return folds, warnings
-
-
-def _fewer_folds(wanted: int, asked: int, made: int, why: str) -> list[Notice]:
-    if made == wanted:
-        return []
-    if made < asked:
-        why = "groups that alone hold a class are only trained on"
-    return [
-        Notice(
-            code="fewer-folds",
-            message=f"{made} folds are used, not {wanted}: {why}.",
-            evidence=why,
-            action=f"Models are validated on {made} folds.",
-        )
-    ]
-
-
-def _classes_not_everywhere(
-    y: np.ndarray, train: np.ndarray, test: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
-) -> list[Notice]:
-    """Notices of classes too rare for the held-out or for each validation part, and of one dominating."""
-    codes, classes = pd.factorize(y)
-    counts = np.bincount(codes)
-    made = []
-    if absent := _absent(codes, counts, classes, [test]):
-        made.append(
-            Notice(
-                code="class-not-held-out",
-                message=f"Too rare to be held out: {absent}.",
-                evidence=absent,
-                action="They are trained on; the held-out scores say nothing of them.",
-            )
-        )
-    if absent := _absent(codes, counts, classes, [train[valid] for _, valid in folds]):
-        made.append(
-            Notice(
-                code="class-not-in-every-fold",
-                message=f"Too rare for every fold's validation part: {absent}.",
-                evidence=absent,
-                action="They are in every fold's training part; validation scores count them less.",
-            )
-        )
-    largest = int(counts.argmax())
-    if counts[largest] > DOMINANT * len(y):
-        share = f"{counts[largest] / len(y):.1%} of the rows"
-        made.append(
-            Notice(
-                code="imbalanced-classes",
-                message=f"Class {_shown(classes[largest])} is {share}: always answering it scores as much.",
-                evidence=share,
-                action="Read balanced_accuracy or average_precision beside accuracy.",
-            )
-        )
-    return made
-
-
-def _absent(codes: np.ndarray, counts: np.ndarray, classes: Any, parts: list[np.ndarray]) -> str:
-    everywhere = np.ones(len(counts), dtype=bool)
-    for part in parts:
-        everywhere &= np.bincount(codes[part], minlength=len(counts)) > 0
-    absent = np.flatnonzero(~everywhere)
-    said = [
-        f"{_shown(classes[i])} ({counts[i]} row{'s' if counts[i] > 1 else ''})" for i in absent[:MOST_NAMED]
-    ]
-    more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
-    return ", ".join(said) + more
 
 
 def _roles(request: TrainRequest, profile: Profile) -> dict[str, str]:
@@ -334,12 +232,6 @@ def _series_models(request: TrainRequest, facts: series.SeriesFacts) -> list[str
         chosen |= {"croston", "tsb", "seasonal_window_average"} if facts.intermittent else set()
         chosen |= {"auto_arima"} if facts.small and request.time_budget_s >= ARIMA_BUDGET_S else set()
     return sorted(chosen, key=CHEAP_FIRST.index)
-
-
-def _shown(value: object) -> str:
-    """A cell for a message: one may hold a book."""
-    text = str(value)
-    return repr(text if len(text) <= 80 else text[:79] + "…")
 
 
 def _missing_target(target: str, rows: int, present: int) -> list[Notice]:

@@ -29,6 +29,15 @@ from shared.contracts import TaskType
 GROUP_SPLITS_TRIED = 20
 """Random group splits compared; the one nearest to the wanted share of rows and of classes is taken."""
 
+NEAR = 0.1
+"""A split of small groups is as wanted where it holds out so many rows more or fewer at most, as a share."""
+
+FEWEST_SMALL = 50
+LARGEST_SMALL = 0.05
+PURE = 1.05
+"""Groups are small, and dealt out like rows, if most are single rows; or if there are so many of them, none
+has more than this share of the rows, and hardly one has more than one class."""
+
 STRATIFIED_GROUPS_MAX = 2_000
 """Above it StratifiedGroupKFold takes minutes (it loops over groups), and chance balances well enough."""
 
@@ -62,12 +71,15 @@ def holdout(
 
     Classification without groups is stratified: a class with two rows or more is in both parts, a class
     with one row is in the training part only. With groups whole groups are held out, and a class is in
-    both parts where its groups allow it. Raises ValueError for fewer than two rows or three groups.
+    both parts where its groups allow it: small ones are dealt out like rows. Raises ValueError for fewer
+    than two rows or three groups.
     """
     n = len(y)
     codes = _codes(y) if task_type is TaskType.CLASSIFICATION else None
     if groups is not None:
-        train, test = _group_holdout(n, codes, _codes(groups), test_size, seed)
+        group_codes = _codes(groups)
+        way = _small_holdout if _small(codes, group_codes) else _group_holdout
+        train, test = way(n, codes, group_codes, test_size, seed)
     elif codes is not None:
         train, test = _stratified_holdout(codes, test_size, seed)
     else:
@@ -95,6 +107,15 @@ def folds(
         if len(valid):
             made.append((np.sort(train), np.sort(valid)))
     return made
+
+
+def counted(y: np.ndarray, groups: np.ndarray | None, task_type: TaskType) -> np.ndarray:
+    """Positions of the rows that say how often there is each class: one of each group where groups are small,
+    all of them otherwise. There cannot be more folds than some class has of these."""
+    if groups is None or task_type is not TaskType.CLASSIFICATION:
+        return np.arange(len(y))
+    codes, group_codes = _codes(y), _codes(groups)
+    return _one_each(codes, group_codes) if _small(codes, group_codes) else np.arange(len(y))
 
 
 def digest(test_idx: np.ndarray) -> str:
@@ -145,9 +166,64 @@ def _group_holdout(
     return (train, test) if codes is None else _classes_into_first(train, test, codes, groups)
 
 
+def _small(codes: np.ndarray | None, groups: np.ndarray) -> bool:
+    """Whether groups are dealt out one by one, as rows are, rather than weighed up against each other."""
+    n, distinct = len(groups), int(groups.max()) + 1
+    if distinct > n / 2:
+        return True
+    if codes is None or distinct < FEWEST_SMALL or np.bincount(groups).max() > LARGEST_SMALL * n:
+        return False
+    return len(np.unique(groups.astype(np.int64) * (codes.max() + 1) + codes)) <= PURE * distinct
+
+
+def _one_each(codes: np.ndarray | None, groups: np.ndarray) -> np.ndarray:
+    """A row of each group, in the order of the groups' numbers: the first of its rarest class."""
+    if codes is None:
+        return np.unique(groups, return_index=True)[1]
+    order = np.lexsort((np.bincount(codes)[codes], groups))
+    return order[np.searchsorted(groups[order], np.arange(groups.max() + 1))]
+
+
+def _small_holdout(
+    n: int, codes: np.ndarray | None, groups: np.ndarray, test_size: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Small groups dealt out like rows, stratified by the rarest class of each; where one is large after all,
+    the best of a few tries."""
+    one = _one_each(codes, groups)
+    if len(one) < 3:
+        raise ValueError(f"{len(one)} groups; one is held out and two are needed to validate")
+    rng = np.random.default_rng(seed)
+    best: tuple[float, np.ndarray] | None = None
+    for number in range(GROUP_SPLITS_TRIED):
+        draw = seed if number == 0 else int(rng.integers(2**31))
+        if codes is None:
+            chosen = next(ShuffleSplit(1, test_size=test_size, random_state=draw).split(one))[1]
+        else:
+            chosen = _stratified_holdout(_codes(codes[one]), test_size, draw)[1]
+        held = np.zeros(len(one), dtype=bool)
+        held[chosen] = True
+        off = abs(float(held[groups].mean()) - test_size) / test_size
+        if best is None or off < best[0]:
+            best = off, held[groups]
+        if off <= NEAR:
+            break
+    assert best is not None
+    train, test = np.flatnonzero(~best[1]), np.flatnonzero(best[1])
+    return (train, test) if codes is None else _classes_into_first(train, test, codes, groups)
+
+
 def _splitter(
     n: int, codes: np.ndarray | None, groups: np.ndarray | None, n_folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    if groups is not None and _small(codes, groups):
+        one = _one_each(codes, groups)
+        dealt = _splitter(len(one), None if codes is None else _codes(codes[one]), None, n_folds, seed)
+        made = []
+        for _, valid in dealt:
+            held = np.zeros(len(one), dtype=bool)
+            held[valid] = True
+            made.append((np.flatnonzero(~held[groups]), np.flatnonzero(held[groups])))
+        return made
     if groups is None:
         splitter = (KFold if codes is None else StratifiedKFold)(n_folds, shuffle=True, random_state=seed)
     elif codes is None or groups.max() >= STRATIFIED_GROUPS_MAX:

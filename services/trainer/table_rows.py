@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 
-from services.trainer import split, table_room
+from services.trainer import split, table_copies, table_room
 from shared.contracts import Notice, Plan, TaskType
 from shared.errors import CannotTrain
 
 
 class Rows(Struct):
-    """The rows that have a target. `features`: (n, columns) without the target; `y`: (n,);
-    `train`, `test`: positions; `labels`: the sorted classes, None for a regression."""
+    """The rows that have a target and are in use. `features`: (n, columns) without the target; `y`: (n,);
+    `groups`: (n,) what every split keeps whole, be it the user's groups or copies of rows; `train`, `test`:
+    positions; `labels`: the sorted classes, None for a regression."""
 
     features: pd.DataFrame
     y: np.ndarray
@@ -37,6 +38,15 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
     frame = split.with_target(whole, plan.target)
     y = split.target_values(frame, plan.target, plan.task_type)
     groups = None if plan.group_column is None else frame[plan.group_column].to_numpy()
+    rows_dropped = len(frame) < len(whole) or (part is not None and part.rows is not None)
+    copies = table_copies.planned(plan.details)
+    if copies is not None:
+        at = _places(table_path, part, whole[plan.target])
+        kept, groups = table_copies.applied(
+            table_copies.keys(table_path, copies.columns)[at], y, groups, copies
+        )
+        if len(kept) < len(y):
+            frame, y = frame.iloc[kept].reset_index(drop=True), y[kept]
     try:
         train, test = split.holdout(y, groups, plan.task_type, plan.test_size, plan.seed)
     except ValueError as error:
@@ -46,7 +56,6 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
     notices: list[Notice] = []
     labels = None
     if plan.task_type is TaskType.CLASSIFICATION:
-        rows_dropped = len(frame) < len(whole) or (part is not None and part.rows is not None)
         y = _as_labels(y, whole_numbers=rows_dropped, notices=notices)
         labels = np.unique(y)
         if len(np.unique(y[train])) < 2:
@@ -56,6 +65,14 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
         if len(train) < 2 or not len(test):
             raise CannotTrain("the target holds too few numbers")
     return Rows(frame.drop(columns=plan.target), y, groups, train, test, labels), notices
+
+
+def _places(table_path: Path, part: table_room.Share | None, target: pd.Series) -> np.ndarray:
+    """The numbers, among all rows of the table, of those that were loaded and have a target."""
+    present = np.flatnonzero(target.notna())
+    if part is None or part.rows is None:
+        return present
+    return table_room.positions(table_path, part)[present]
 
 
 def _as_labels(y: np.ndarray, *, whole_numbers: bool, notices: list[Notice]) -> np.ndarray:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 LEAKS = frozenset(
     {
-        "duplicate-rows-across-split",
         "future-information",
         "groups-split-apart",
         "informative-row-number",

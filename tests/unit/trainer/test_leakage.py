@@ -13,7 +13,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
 from services.trainer import plan as plan_module
-from services.trainer import split, table
+from services.trainer import split, table, table_copies, table_rows
 from services.trainer.profile import profile
 from shared.contracts import Notice, Plan, TaskType, TrainRequest
 from shared.errors import CannotTrain
@@ -177,8 +177,90 @@ def test_copied_rows_across_the_split(tmp_path: Path) -> None:
     again = pd.concat([frame, frame.head(100)], ignore_index=True)
     made = planned(again, tmp_path)
     notice = only(made, "duplicate-rows-across-split")
-    assert "held-out rows have the features of a training row" in notice.message
+    assert "200 of 500 rows have the features of another" in notice.message
+    assert "line 2 is the same as line 402" in str(notice.evidence)
+    assert "kept together" in notice.action
     assert [n.code for n in made.warnings] == ["duplicate-rows-across-split"]  # and no other of the same
+
+
+def sides(made: Plan, folder: Path) -> tuple[table_rows.Rows, list[tuple[set[Any], set[Any]]]]:
+    """The rows of the fits, and the values of `a` on either side of the hold-out and of every fold."""
+    rows, _ = table_rows.read(folder / "table.arrow", made)
+    a, groups = rows.features["a"].to_numpy(), None if rows.groups is None else rows.groups[rows.train]
+    folds = split.folds(rows.y[rows.train], groups, made.cv_folds, made.seed, made.task_type)
+    apart = [(rows.train, rows.test), *((rows.train[x], rows.train[v]) for x, v in folds)]
+    return rows, [(set(a[learned]), set(a[held])) for learned, held in apart]
+
+
+@pytest.mark.parametrize("make", [classes, numbers])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_copies_are_on_one_side_of_every_split(make: Any, grouped: bool, tmp_path: Path) -> None:
+    frame = make()
+    if grouped:
+        frame["site"] = [f"s{i}" for i in np.random.default_rng(1).integers(0, 60, len(frame))]
+    again = frame.head(40).assign(**{"site": "s1"} if grouped else {})
+    frame = pd.concat([frame, again, again.head(20)], ignore_index=True)
+    made = planned(frame, tmp_path, group_column="site" if grouped else None)
+    rows, parts = sides(made, tmp_path)
+    assert len(parts) == 6
+    assert not any(learned & held for learned, held in parts)
+    if grouped:
+        site = rows.features["site"].to_numpy()
+        assert not set(site[rows.train]) & set(site[rows.test])
+    if make is classes:
+        assert set(rows.y[rows.test]) == {"low", "mid", "high"}
+
+
+def test_copies_are_left_out_where_asked(tmp_path: Path) -> None:
+    """But for those that differ in the target, which stay together."""
+    frame = classes()
+    flipped = frame.iloc[100:130].replace({"target": {"low": "mid", "mid": "high", "high": "low"}})
+    made = planned(pd.concat([frame, frame.head(100), flipped]), tmp_path, on_leakage="drop")
+    notice = next(n for n in said(made) if n.code == "duplicate-rows-across-split")
+    assert "100 copies are left out" in notice.action
+    assert "differ in the target alone stay" in notice.action
+    rows, parts = sides(made, tmp_path)
+    assert len(rows.y) == made.rows == 430
+    assert not rows.features.assign(y=rows.y).duplicated().any()
+    assert not any(learned & held for learned, held in parts)
+    assert planned(frame, tmp_path, on_leakage="drop").rows == 400
+
+
+def test_copies_fail_a_run_where_asked(tmp_path: Path) -> None:
+    frame = classes()
+    with pytest.raises(CannotTrain, match="200 of 500 rows have the features of another"):
+        planned(pd.concat([frame, frame.head(100)]), tmp_path, on_leakage="fail")
+
+
+def test_copies_of_few_rows_are_kept_where_they_fall(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    few = pd.DataFrame(rng.normal(size=(8, 3)), columns=list("abc"))
+    frame = few.loc[rng.integers(0, 8, 200)].assign(target=rng.normal(size=200))
+    made = planned(frame, tmp_path)
+    assert "8 different rows are too few" in only(made, "duplicate-rows-across-split").action
+    assert "copies" not in made.details
+    assert table_rows.read(tmp_path / "table.arrow", made)[0].groups is None
+
+
+def test_rows_agree_in_every_kind_of_cell(tmp_path: Path) -> None:
+    """Whatever it is that repeats, keys are equal exactly where pandas says so."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "n": rng.choice([0.0, -0.0, 1.5, np.nan], 600),
+            "i": rng.integers(0, 3, 600),
+            "w": rng.choice(["x", "y", None], 600),
+            "b": rng.choice([True, False], 600),
+            "d": rng.choice(["2020-01-01", "2021-02-03"], 600),
+            "m": rng.choice(["1", "a", ""], 600),
+        }
+    )
+    (tmp_path / "upload").write_bytes(frame.to_csv(index=False).encode())
+    table.decode(tmp_path / "upload", "upload.csv", tmp_path / "table.arrow")
+    loaded = table.load(tmp_path / "table.arrow")
+    wanted = loaded.groupby(list(loaded.columns), dropna=False, sort=False).ngroup().to_numpy()
+    keys = table_copies.keys(tmp_path / "table.arrow", list("nwibmd"))
+    np.testing.assert_array_equal(pd.factorize(keys)[0], wanted)
 
 
 def test_copied_rows_of_another_class(tmp_path: Path) -> None:

@@ -104,6 +104,50 @@ def test_a_group_that_alone_holds_a_class_is_trained_on() -> None:
             assert set(y[train][learned]) == {"only here", "x", "y"}
 
 
+@pytest.mark.parametrize("task_type", [CLASSES, NUMBERS])
+@pytest.mark.parametrize("copied", [0.3, 1.0])
+def test_small_groups_are_dealt_out_like_rows(task_type: TaskType, copied: float) -> None:
+    """Copies of rows: stratified as single rows are, a rare class in every part, and none on both sides."""
+    rng = np.random.default_rng(0)
+    y = np.array(["a"] * 700 + ["b"] * 280 + ["rare"] * 20, dtype=object)
+    rows = np.concatenate([np.arange(1_000), rng.permutation(1_000)[: int(copied * 1_000)]])
+    rng.shuffle(rows)
+    y = y[rows] if task_type is CLASSES else rows.astype(float)
+    train, test = split.holdout(y, rows, task_type, 0.2, 0)
+    parts = [(train, test)]
+    assert len(test) == pytest.approx(0.2 * len(y), rel=0.1)
+    folds = [(train[a], train[b]) for a, b in split.folds(y[train], rows[train], 5, 0, task_type)]
+    assert sorted(np.concatenate([valid for _, valid in folds])) == train.tolist()
+    for learned, held in [*parts, *folds]:
+        assert not set(rows[learned]) & set(rows[held])
+        if task_type is CLASSES:
+            counts = pd.Series(y[held]).value_counts(normalize=True)
+            assert counts["a"] == pytest.approx(0.7, abs=0.06)
+            assert counts["rare"] >= 0.005
+
+
+@given(
+    sizes=st.lists(st.integers(1, 8), min_size=2, max_size=5),
+    copies=st.lists(st.integers(0, 3), min_size=5, max_size=30),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_promises_hold_with_copies(sizes: list[int], copies: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(len(sizes) + 1), [*sizes, 4])
+    rows = np.concatenate([np.arange(len(labels)), np.array(copies) % len(labels)])
+    y = labels[rows]
+    train, test = split.holdout(y, rows, CLASSES, 0.3, seed)
+    assert sorted([*train, *test]) == list(range(len(y)))
+    assert set(y[train]) == set(labels)
+    assert not set(rows[train]) & set(rows[test])
+    counted = split.counted(y[train], rows[train], CLASSES)
+    folds = int(min(5, len(set(rows[train])), np.bincount(y[train][counted]).max()))
+    if folds >= 2:
+        for learned, valid in split.folds(y[train], rows[train], folds, seed, CLASSES):
+            assert set(y[train][learned]) == set(labels)
+            assert not set(rows[train][learned]) & set(rows[train][valid])
+
+
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=2, max_size=6),
     test_size=st.floats(0.05, 0.9),

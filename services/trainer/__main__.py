@@ -13,12 +13,13 @@ import uvloop
 from services.trainer import sandbox, sandbox_choice, sandbox_disk
 from services.trainer.cache import TableCache
 from services.trainer.child import PRELOAD, Children
-from services.trainer.child_memory import guard_bytes
+from services.trainer.child_memory import fits_and_guard
 from services.trainer.jobs import TrainerJobs
 from services.trainer.scratch import Scratch
 from services.trainer.steps import STEPS
 from services.trainer.sweep import Sweep
 from services.trainer.workbench import Workbench
+from shared import needs
 from shared.errors import ConfigurationError
 from shared.logging import configure
 from shared.metrics import serve
@@ -63,8 +64,8 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
     sandbox_choice.announce(layers)
     if layers.privileges:
         sandbox.hide()  # the credentials are in this process's memory
-    slots = trainer.trainer_slots or max(1, usable_cores() // trainer.trainer_threads)
-    memory = trainer.trainer_memory_bytes or guard_bytes(slots)
+    most = max(1, usable_cores() // trainer.trainer_threads)
+    slots, memory = fits_and_guard(trainer.trainer_slots, trainer.trainer_memory_bytes, most)
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     with Scratch(cache_dir) as scratch:
         async with (
@@ -97,7 +98,12 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
                 tables=load(Tables, os.environ),
             )
             work = Slots(
-                resources, worker, TrainerJobs(bench).handlers(), lanes=slots + LIGHT_LANES, heavy_slots=slots
+                resources,
+                worker,
+                TrainerJobs(bench).handlers(),
+                lanes=slots + LIGHT_LANES,
+                heavy_slots=slots,
+                knows=needs.known(),
             )
             async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
                 await children.ready()  # a deadline counts from the call: nothing is claimed before

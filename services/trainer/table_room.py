@@ -18,11 +18,16 @@ import pyarrow.compute as pc
 from msgspec import Struct
 
 from services.trainer import table
+from services.trainer.child_memory import LEAST_BYTES
 from shared.contracts import Notice
 from shared.errors import CannotTrain
 
 LIBRARIES_BYTES = 400 * 2**20
-"""What a fit's process holds before it reads anything."""
+"""What a fit's process holds whatever its table, and what its models need to be safe beside a large one."""
+
+SMALL_BYTES = 8 * 2**20
+"""A table that is no larger, as a fit holds it, is loaded under any guard that lets a fit run at all: times
+`COPIES` it stays within what `LEAST_BYTES` has to spare."""
 
 COPIES = 7.0
 """A fit's peak over the bytes of its table: the rows, the training part's, its matrix, the model's own.
@@ -78,12 +83,17 @@ def share(
 
     `columns`: all that a fit reads, the target among them. Types are narrowed only where the table would not
     fit as it is, and rows drawn only where that is not enough. Raises CannotTrain where not even
-    `LEAST_ROWS` rows fit.
+    `LEAST_ROWS` rows fit, or no fit runs in so little.
     """
+    if memory_bytes < LEAST_BYTES:
+        raise CannotTrain(
+            f"a fit may use {memory_bytes // 2**20} MiB here, and it needs {LEAST_BYTES // 2**20} MiB "
+            "whatever its table: the trainer's TRAINER_MEMORY_BYTES is too small"
+        )
     with pa.memory_map(str(path), "r") as source:
         reader = pa.ipc.open_file(source, options=_only(source, columns))
         rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-        room = (memory_bytes - LIBRARIES_BYTES) / COPIES
+        room = max((memory_bytes - LIBRARIES_BYTES) / COPIES, SMALL_BYTES)
         made = Share(target=target, of=rows, stratified=classes, seed=seed)
         if rows * _row_bytes(reader, reader.schema) <= room:
             return made

@@ -10,12 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from services.trainer import table, table_room, table_rows
+from services.trainer import child_memory, table, table_room, table_rows
+from services.trainer.child_memory import LEAST_BYTES, fits_and_guard
 from services.trainer.plan import plan
 from services.trainer.profile import profile
 from services.trainer.table_room import COPIES, LIBRARIES_BYTES, Share
 from shared.contracts import TrainRequest
-from shared.errors import CannotTrain
+from shared.errors import CannotTrain, ConfigurationError
 
 ROWS = 12_000
 
@@ -54,12 +55,19 @@ def room(path: Path, share: float) -> int:
     return int(LIBRARIES_BYTES + COPIES * share * ROWS * row)
 
 
+@pytest.fixture
+def none_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of 12,000 rows are then narrowed and sampled as large ones are."""
+    monkeypatch.setattr(table_room, "SMALL_BYTES", 0)
+
+
 def test_what_fits_is_loaded_as_it_is(path: Path) -> None:
     part = table_room.share(path, table.column_names(path), "kind", classes=True, memory_bytes=2**34, seed=0)
     assert (part.narrow, part.rows, part.of) == (False, None, ROWS)
     pd.testing.assert_frame_equal(table_room.load(path, None, part), table.load(path))
 
 
+@pytest.mark.usefixtures("none_is_small")
 def test_types_are_narrowed_where_nothing_is_lost(path: Path) -> None:
     part = table_room.share(
         path, table.column_names(path), "kind", classes=True, memory_bytes=room(path, 1.01), seed=0
@@ -96,6 +104,7 @@ def _other_seed(part: Share) -> dict[str, object]:
     return {name: getattr(part, name) for name in part.__struct_fields__} | {"seed": 6}
 
 
+@pytest.mark.usefixtures("none_is_small")
 @pytest.mark.parametrize("target", ["kind", "flag", "size"])
 def test_plan_and_fit_see_the_same_sample_and_the_user_is_told(path: Path, target: str) -> None:
     request = TrainRequest(file_id=uuid.UUID(int=1), target=target)
@@ -111,6 +120,40 @@ def test_plan_and_fit_see_the_same_sample_and_the_user_is_told(path: Path, targe
         assert ("each class by its share" in str(notice.evidence)) and len(set(rows.y)) == len(made.labels)
 
 
-def test_a_table_of_which_hardly_a_row_fits_is_refused_with_the_reason(path: Path) -> None:
-    with pytest.raises(CannotTrain, match="long text"):
-        table_room.share(path, ["note", "kind"], "kind", classes=True, memory_bytes=LIBRARIES_BYTES, seed=0)
+def test_a_table_of_which_hardly_a_row_fits_is_refused_with_the_reason(tmp_path: Path) -> None:
+    arrow = pa.table({"note": [f"{i}" + 50_000 * "x" for i in range(300)], "kind": ["a", "b"] * 150})
+    with pa.ipc.new_file(str(tmp_path / "table.arrow"), arrow.schema) as file:
+        file.write_table(arrow)
+    with pytest.raises(
+        CannotTrain, match="only 167 of 300 fit into the 300 MiB of a fit; leave columns of long"
+    ):
+        table_room.share(
+            tmp_path / "table.arrow",
+            arrow.column_names,
+            "kind",
+            classes=True,
+            memory_bytes=300 * 2**20,
+            seed=0,
+        )
+
+
+def test_a_small_table_is_loaded_as_it_is_under_any_guard_that_a_fit_runs_under(path: Path) -> None:
+    columns = ["count", "kind"]
+    part = table_room.share(path, columns, "kind", classes=True, memory_bytes=LEAST_BYTES, seed=0)
+    assert (part.narrow, part.rows) == (False, None)
+    with pytest.raises(CannotTrain, match="may use 255 MiB here, and it needs 256 MiB whatever its table"):
+        table_room.share(path, columns, "kind", classes=True, memory_bytes=LEAST_BYTES - 2**20, seed=0)
+
+
+def test_a_trainer_has_as_many_fits_as_its_memory_bears(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_memory, "_machine_bytes", lambda: 2 * 2**30)
+    assert fits_and_guard(0, 0, 4) == (4, 384 * 2**20)
+    assert fits_and_guard(0, 0, 64) == (6, 256 * 2**20)
+    assert fits_and_guard(2, 0, 64) == (2, 768 * 2**20)
+    assert fits_and_guard(0, 400 * 2**20, 3) == (3, 400 * 2**20)
+    with pytest.raises(
+        ConfigurationError, match="TRAINER_MEMORY_BYTES: 1,000 bytes are less than the 256 MiB"
+    ):
+        fits_and_guard(0, 1_000, 3)
+    with pytest.raises(ConfigurationError, match="leaves 76 MiB to each of 20 fits"):
+        fits_and_guard(20, 0, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -18,6 +19,10 @@ from shared.storage import open_store
 from tests.databases import execute, new_user, with_database
 
 _counter = itertools.count()
+
+# Read when NumPy and scikit-learn are imported, which comes later. The tables of tests are small, and two
+# processes share the cores: threads that wait for each other made fits of half a second last a minute.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 # Machines are shared: how long an example takes says nothing about the code.
 hypothesis.settings.register_profile(

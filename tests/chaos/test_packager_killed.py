@@ -19,6 +19,7 @@ Enter = Callable[[str], Entry]
 MODELS = ["logistic_regression", "naive_bayes"]
 BYTES_PER_S = (4 if LONG else 8) * 2**20
 KILLED_WITHIN_S = 3.0 if LONG else 1.0
+CONVERTING = "SELECT count(*) FROM trainyard.conversions WHERE status = 'building'"
 PICKLES = {"logistic_regression": 2**20, "naive_bayes": 10 * 2**20}
 """The second is more than one part of an upload."""
 
@@ -41,8 +42,14 @@ def trained(fleet: Fleet, runs: Runs, entry: Entry) -> str:
 
 
 def kill_holder(fleet: Fleet, kind: str, after_s: float, entry: Entry) -> None:
-    """Kill the packager that has the job, so long after it took it; another one takes over."""
-    wait_for(lambda: holder(fleet, kind), f"a packager takes the {kind}")
+    """Kill the packager that has the job, so long after it set about it; another one takes over."""
+    # before that it gives a ZIP back for as long as trainers convert its models, which they read too
+    wait_for(lambda: not fleet.back.value(CONVERTING), "no model is being converted")
+    before = len(fleet.back.proxy.seen)
+    wait_for(
+        lambda: any(slow_packager(request) for request in fleet.back.proxy.seen[before:]),
+        f"a packager begins the {kind}",
+    )
     victim = holder(fleet, kind)
     assert victim is not None
     time.sleep(after_s)

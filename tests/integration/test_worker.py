@@ -104,7 +104,8 @@ async def test_a_hinted_job_runs_once_and_its_row_goes(
     assert await hint(resources.redis, [(JobKind.PROFILE, job_id)])
     job, how = await soon(recorder.ended)
     assert (job.id, how, job.attempt) == (job_id, "done", 1)
-    async with resources.db.connection() as c:  # the sweep may have missed the file's job by now, and added one
+    # by its id: the sweep may have missed a job for the file by now, and added one
+    async with resources.db.connection() as c:
         assert await c.fetchval("SELECT count(*) FROM trainyard.jobs WHERE id = $1", job_id) == 0
     await stop(task)
 

@@ -90,6 +90,10 @@ class Auth(Settings, frozen=True, kw_only=True):
     """Who may issue tokens (`iss`), comma-separated; empty: whoever has the secret or one of the keys."""
     auth_audience: str = "authenticated"
     auth_dev_login: bool = False
+    supabase_url: str = ""
+    """Where the dashboard signs people in by e-mail and password, with `supabase_anon_key`."""
+    supabase_anon_key: str = ""
+    """Public by its nature: every browser gets it. What it may do, the project's policies say."""
 
 
 class Api(Settings, frozen=True, kw_only=True):
@@ -102,6 +106,8 @@ class Api(Settings, frozen=True, kw_only=True):
     """Origins, comma-separated, whose pages may call the API; empty: its own alone."""
     forwarded_allow_ips: str = "127.0.0.1"
     """Addresses and networks of proxies, comma-separated, that are believed whom they ask for and how."""
+    dashboard_dir: str = ""
+    """The built dashboard; empty: `services/web/dist` of this checkout."""
 
 
 class RateLimits(Settings, frozen=True, kw_only=True):

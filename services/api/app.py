@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -20,6 +21,8 @@ from services.api.idempotency import provide_once
 from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.observe import observe
+from services.api.pages import BUILT, Pages
+from services.api.pages import routes as page_routes
 from services.api.places import Places
 from services.api.problems import HANDLERS
 from services.api.rates import Rates
@@ -50,6 +53,7 @@ def create_app(settings: Settings) -> Litestar:
     if settings.auth.auth_dev_login:
         auth.check_settings(settings.api)
     origins = allowed_origins(settings.api.cors_allowed_origins)
+    pages = Pages(Path(settings.api.dashboard_dir or BUILT), settings.auth.supabase_url)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
@@ -98,6 +102,7 @@ def create_app(settings: Settings) -> Litestar:
             results.router,
             downloads.router,
             models.router,
+            *page_routes(pages),
         ],
         dependencies={
             "api": Provide(provide_api, sync_to_thread=False),

@@ -8,11 +8,11 @@ import uuid
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from litestar import Request, Response, Router, delete, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from services.api.answers import CACHE_CONTROL, SET_COOKIE, answer
 from services.api.audit import deed
@@ -52,6 +52,34 @@ class SignedIn(Struct, kw_only=True):
     token_type: str
     expires_in: int
     user: SignedInUser
+
+
+class SupabaseProject(Struct, kw_only=True):
+    url: str
+    anon_key: str
+
+
+class WaysIn(Struct, kw_only=True, omit_defaults=True):
+    """How a person signs in: without a password at `POST /auth/dev-login`, or at a Supabase project, whose
+    tokens are taken here. Neither: this server's operator knows."""
+
+    dev_login: bool
+    supabase: SupabaseProject | UnsetType = UNSET
+
+
+@get(
+    "/sign-in",
+    opt={PUBLIC: True},
+    security=[{}],
+    summary="How to sign in",
+    responses=responses(public=True) | {200: answer(WaysIn, "The ways there are", CACHE_CONTROL)},
+)
+async def get_ways_in(api: NamedDependency[Context]) -> WaysIn:
+    """For a frontend that has to ask somebody who they are, before it has a token."""
+    auth = api.settings.auth
+    known = auth.supabase_url and auth.supabase_anon_key
+    project = SupabaseProject(url=auth.supabase_url, anon_key=auth.supabase_anon_key) if known else UNSET
+    return WaysIn(dev_login=auth.auth_dev_login, supabase=project)
 
 
 @post(
@@ -160,5 +188,5 @@ def is_loopback(host: str) -> bool:
 
 
 def router(*, local_sign_in: bool) -> Router:
-    handlers = [begin_session, end_session, *([dev_login] if local_sign_in else [])]
+    handlers = [get_ways_in, begin_session, end_session, *([dev_login] if local_sign_in else [])]
     return Router(path="/auth", route_handlers=handlers, tags=["Signing in"])

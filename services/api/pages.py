@@ -1,0 +1,129 @@
+"""The dashboard: files that were built (`services/web`), served from memory as they are.
+
+An address of the dashboard that is no file answers with its one page, whose script reads the address.
+Without a built dashboard those addresses say how to build it, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Request, Response, Router, get
+from litestar.datastructures import Headers
+from litestar.handlers import HTTPRouteHandler
+
+from services.api.auth import PUBLIC
+from shared.errors import NotFound
+
+PAGE = "index.html"
+BUILT = Path(__file__).parents[1] / "web" / "dist"
+ADDRESSES = ["/sign-in", "/dashboard", "/dashboard/{rest:path}"]
+"""Those of `services/web/src/router.tsx`."""
+
+FOR_EVER = "public, max-age=31536000, immutable"
+"""Of files that have the digest of their content in their name."""
+ASK_AGAIN = "no-cache"
+HASHED = "assets"
+
+
+class NotBuilt(NotFound):
+    """The dashboard is not built here: `make setup` builds it. The API is all there"""
+
+    slug = "dashboard-not-built"
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file, whole and squeezed, with the headers it goes with."""
+
+    content: bytes
+    squeezed: bytes
+    media_type: str
+    etag: str
+    cache_control: str
+
+
+class Pages:
+    """The files below a folder. Raises OSError for one that cannot be read."""
+
+    def __init__(self, folder: Path, sign_in_url: str = "") -> None:
+        files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+        self.assets = {path.relative_to(folder).as_posix(): _asset(path, folder) for path in files}
+        self.policy = policy(sign_in_url)
+
+    @property
+    def built(self) -> bool:
+        return PAGE in self.assets
+
+    def answer(self, name: str, headers: Headers) -> Response[bytes]:
+        """Raises NotBuilt where there is no such file."""
+        asset = self.assets.get(name)
+        if asset is None:
+            raise NotBuilt
+        given = {"ETag": asset.etag, "Cache-Control": asset.cache_control, "Vary": "Accept-Encoding"}
+        if asset.media_type.startswith("text/html"):
+            given["Content-Security-Policy"] = self.policy
+        if asset.etag in headers.get("if-none-match", ""):
+            return Response(b"", status_code=304, headers=given)
+        squeeze = "gzip" in headers.get("accept-encoding", "") and len(asset.squeezed) < len(asset.content)
+        if squeeze:
+            given["Content-Encoding"] = "gzip"
+        return Response(
+            asset.squeezed if squeeze else asset.content, headers=given, media_type=asset.media_type
+        )
+
+
+def policy(sign_in_url: str) -> str:
+    """What the pages may load: their own files, and besides the API only whoever signs people in.
+
+    Inline styles are React's and the charts'; no inline script is allowed.
+    """
+    elsewhere = f" {origin}" if (origin := _origin(sign_in_url)) else ""
+    return (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        f"connect-src 'self'{elsewhere}; font-src 'self'; manifest-src 'self'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+def routes(pages: Pages) -> list[HTTPRouteHandler | Router]:
+    """Handlers for every address of the dashboard and every file of it."""
+
+    @get(ADDRESSES, opt={PUBLIC: True}, include_in_schema=False, cache=False, sync_to_thread=False)
+    def get_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return pages.answer(PAGE, request.headers)
+
+    files = [f"/{name}" for name in pages.assets if name != PAGE]
+    if not files:
+        return [get_page]
+
+    @get(files, opt={PUBLIC: True}, include_in_schema=False, cache=False, sync_to_thread=False)
+    def get_asset(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return pages.answer(request.url.path.removeprefix("/"), request.headers)
+
+    return [get_page, get_asset]
+
+
+def _asset(path: Path, folder: Path) -> Asset:
+    content = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    text = kind.startswith("text/") or kind in ("application/javascript", "image/svg+xml", "application/json")
+    hashed = path.relative_to(folder).parts[0] == HASHED
+    return Asset(
+        content=content,
+        squeezed=gzip.compress(content, 9, mtime=0) if text else content,
+        media_type=f"{kind}; charset=utf-8" if text else kind,
+        etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        cache_control=FOR_EVER if hashed else ASK_AGAIN,
+    )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""

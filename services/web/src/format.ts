@@ -1,0 +1,73 @@
+/** Numbers, sizes and times as people read them, in their own language. */
+
+const LOCALE = navigator.language
+
+const whole = new Intl.NumberFormat(LOCALE)
+const percent = new Intl.NumberFormat(LOCALE, { style: "percent", maximumFractionDigits: 1 })
+const moment = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" })
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" })
+
+export function count(value: number): string {
+  return whole.format(value)
+}
+
+export function share(value: number): string {
+  return percent.format(value)
+}
+
+/** Four significant digits, and no more than four after the point. */
+export function score(value: number | null | undefined): string {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–"
+  const size = Math.abs(value)
+  if (size >= 1e6 || (size > 0 && size < 1e-4)) return value.toExponential(2)
+  return new Intl.NumberFormat(LOCALE, {
+    maximumFractionDigits: size >= 1000 ? 0 : size >= 10 ? 2 : 4,
+    minimumFractionDigits: size < 10 ? Math.min(3, size === Math.round(size) ? 0 : 3) : 0,
+  }).format(value)
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"]
+
+export function bytes(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–"
+  let size = value
+  let unit = 0
+  while (size >= 1000 && unit < UNITS.length - 1) {
+    size /= 1000
+    unit += 1
+  }
+  return `${size.toLocaleString(LOCALE, { maximumFractionDigits: size < 10 && unit ? 1 : 0 })} ${UNITS[unit]}`
+}
+
+/** "0.4 s", "12 s", "3 min 5 s", "2 h 10 min" */
+export function seconds(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–"
+  if (value < 10) return `${value.toLocaleString(LOCALE, { maximumFractionDigits: 1 })} s`
+  const all = Math.round(value)
+  if (all < 60) return `${all} s`
+  const minutes = Math.floor(all / 60)
+  if (minutes < 60) return all % 60 ? `${minutes} min ${all % 60} s` : `${minutes} min`
+  return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`
+}
+
+export function at(time: string): string {
+  return moment.format(new Date(time))
+}
+
+const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ["year", 31_536_000],
+  ["month", 2_592_000],
+  ["week", 604_800],
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+]
+
+/** "3 minutes ago", "yesterday"; under a minute "now". */
+export function ago(time: string, now = Date.now()): string {
+  const passed = (new Date(time).getTime() - now) / 1000
+  for (const [unit, size] of STEPS) {
+    if (Math.abs(passed) >= size) return relative.format(Math.trunc(passed / size), unit)
+  }
+  return relative.format(0, "second")
+}

@@ -1,0 +1,6 @@
+import { useTitle } from "../title"
+
+export function ModelsPage() {
+  useTitle("Models")
+  return <h1>Models</h1>
+}

@@ -181,6 +181,14 @@ class Profile(Struct, kw_only=True):
     warnings: list[Notice]
 
 
+class Preview(Struct, kw_only=True):
+    """A table's first rows, at most 50, as they were read: text, null where a value is missing. A long text
+    is cut and ends in an ellipsis."""
+
+    columns: list[str]
+    rows: list[list[str | None]]
+
+
 # --- training -----------------------------------------------------------------------------------
 
 
@@ -265,6 +273,20 @@ class Task(Struct, kw_only=True):
     error: Problem | UnsetType = UNSET
     started_at: dt.datetime | UnsetType = UNSET
     finished_at: dt.datetime | UnsetType = UNSET
+
+
+class LogEntry(Struct, kw_only=True):
+    """What happened to a run; `model_name`: which of its models it happened to."""
+
+    at: dt.datetime
+    message: str
+    model_name: str | UnsetType = UNSET
+
+
+class RunLog(Struct, kw_only=True):
+    """Oldest first; all of it, for it is as long as the run has models."""
+
+    items: list[LogEntry]
 
 
 class ModelChoice(Struct, kw_only=True):

@@ -48,6 +48,12 @@ class FileNotFound(NotFound):
     slug = "file-not-found"
 
 
+class PreviewNotFound(NotFound):
+    """No preview of this table was kept; upload it again to see its first rows"""
+
+    slug = "preview-not-found"
+
+
 class BundleNotFound(NotFound):
     """Bundle not found"""
 

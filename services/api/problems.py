@@ -32,6 +32,7 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.TaskNotFound: 404,
     errors.ModelNotFound: 404,
     errors.FileNotFound: 404,
+    errors.PreviewNotFound: 404,
     errors.BundleNotFound: 404,
     errors.ExportNotFound: 404,
     errors.ApiKeyNotFound: 404,

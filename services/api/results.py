@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -75,13 +75,57 @@ class ResultSchema(Struct, kw_only=True):
     frequency: str | UnsetType = UNSET
 
 
+class _Standing(TypedDict):
+    rank: int | None
+    model_name: str
+    label: str
+    algorithm: str
+    cv_mean: float | None
+    cv_std: float | None
+    fit_seconds: float | None
+    predict_ms_per_row: float | None
+    size_bytes: int | None
+    status: CandidateStatus
+    reason: str | None
+    score_low: float | None
+    score_high: float | None
+    tied_with_best: bool | None
+
+
+class LeaderboardRow(_Standing, total=False):
+    """One model. Every metric of the task type is there, between `algorithm` and `cv_mean`, null where it is
+    undefined; those of other task types are not. `score_low`, `score_high`: the bootstrap interval around
+    `cv_mean`. `tied_with_best`: whether the interval of the difference to the best contains zero; null for
+    the best itself and where it is unknown."""
+
+    accuracy: float | None
+    balanced_accuracy: float | None
+    f1_macro: float | None
+    f1_weighted: float | None
+    precision_macro: float | None
+    recall_macro: float | None
+    roc_auc: float | None
+    average_precision: float | None
+    log_loss: float | None
+    matthews_corrcoef: float | None
+    brier: float | None
+    r2: float | None
+    rmse: float | None
+    mae: float | None
+    mape: float | None
+    median_absolute_error: float | None
+    max_error: float | None
+    explained_variance: float | None
+    mase: float | None
+    smape: float | None
+    wape: float | None
+    rmsse: float | None
+
+
 class Results(Struct, kw_only=True):
     """Filled while the run goes on: before it is planned, the leaderboard is empty and `schema` null.
 
-    `leaderboard`: one object a model, best first: rank, model_name, label, algorithm, every metric of
-    the task type, cv_mean, cv_std, fit_seconds, predict_ms_per_row, size_bytes, status, reason, and
-    score_low, score_high (the bootstrap interval around cv_mean) and tied_with_best (whether the interval of
-    the difference to the best contains zero; null for the best itself and where it is unknown).
+    `leaderboard`: one row a model, best first.
     `importance`, `uncertainty` and, for a regression, `intervals` (prediction intervals): by model_name.
     `forecast`: the best model's, for time series.
     """
@@ -90,7 +134,7 @@ class Results(Struct, kw_only=True):
     status: TaskStatus
     metric: str | None
     greater_is_better: dict[str, bool]
-    leaderboard: list[dict[str, Any]]
+    leaderboard: list[LeaderboardRow]
     plots: list[ResultPlot]
     importance: dict[str, list[FeatureImportance]]
     uncertainty: dict[str, ScoreInterval]
@@ -120,7 +164,7 @@ def compose(task_id: uuid.UUID, task: Any, candidates: Sequence[Any]) -> Results
         status=TaskStatus(task["status"]),
         metric=plan.metric if plan else None,
         greater_is_better=METRICS[plan.task_type] if plan else {},
-        leaderboard=[row.flat() for row in board],
+        leaderboard=[cast(LeaderboardRow, row.flat()) for row in board],
         plots=[plot for name in ordered for plot in _plots(task_id, name, outcomes[name])],
         importance={
             name: msgspec.convert(outcomes[name]["importance"], list[FeatureImportance])

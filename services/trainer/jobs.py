@@ -15,6 +15,7 @@ import structlog
 from msgspec import UNSET
 
 from services.trainer import finish
+from services.trainer.child_outcome import ChildFailed
 from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
 from services.trainer.workbench import Asked, Stopped, Workbench
@@ -66,8 +67,11 @@ class TrainerJobs:
             async with self.bench.result(job):
                 return
         made = await self._profile(file, asyncio.Event())
+        preview = await self._preview(file)
         async with self.bench.result(job) as c:
-            await files.profile_ready(c, file["id"], msgspec.to_builtins(made), made.rows, len(made.columns))
+            await files.profile_ready(
+                c, file["id"], msgspec.to_builtins(made), made.rows, len(made.columns), preview
+            )
 
     async def _profile(self, file: Any, stop: asyncio.Event) -> Profile:
         async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
@@ -75,6 +79,20 @@ class TrainerJobs:
                 "profile", {"table": str(table)}, scratch, reads=[table], cancelled=stop
             )
             return msgspec.json.decode(answer, type=Profile)
+
+    async def _preview(self, file: Any) -> Any:
+        """The first rows, as plain JSON; None where they cannot be had, which is no reason for a table that
+        was profiled to count as unreadable."""
+        stop = asyncio.Event()
+        try:
+            async with self.bench.table(file, stop) as table, self.bench.scratch_folder() as scratch:
+                answer = await self.bench.step(
+                    "preview", {"table": str(table)}, scratch, reads=[table], cancelled=stop
+                )
+                return msgspec.json.decode(answer)
+        except ChildFailed as error:
+            log.warning("no preview", error=error.detail)
+            return None
 
     async def profile_given_up(self, job: Job, error: TrainyardError) -> None:
         async with self.bench.result(job) as c:

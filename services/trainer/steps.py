@@ -20,9 +20,9 @@ from services.trainer.outcome import (
     Progress,
 )
 from services.trainer.table_limits import TableLimits
-from shared.contracts import Plan, Profile, TaskType, TrainRequest
+from shared.contracts import Plan, Preview, Profile, TaskType, TrainRequest
 
-_NAMES = ("decode", "profile", "plan", "fit", "choose", "combine", "convert", "convert_onnx")
+_NAMES = ("decode", "profile", "preview", "plan", "fit", "choose", "combine", "convert", "convert_onnx")
 STEPS = {name: f"services.trainer.steps:{name}" for name in _NAMES}
 
 
@@ -43,6 +43,12 @@ def profile(*, table: str, scratch: Path, progress: Progress) -> Profile:
     from services.trainer.profile import profile as make_profile
 
     return make_profile(Path(table), progress)
+
+
+def preview(*, table: str, scratch: Path, progress: Progress) -> Preview:
+    from services.trainer.preview import preview as make_preview
+
+    return make_preview(Path(table))
 
 
 def plan(

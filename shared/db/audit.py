@@ -114,6 +114,20 @@ async def page(
     ]
 
 
+async def of_run(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, *, limit: int) -> list[Any]:
+    """`at, action` of when it was cancelled and resumed, newest first."""
+    return await c.fetch(
+        """
+        SELECT at, action FROM trainyard.audit
+        WHERE user_id = $1 AND subject_id = $2 AND action IN ('run.cancelled', 'run.resumed')
+        ORDER BY at DESC LIMIT $3
+        """,
+        user_id,
+        task_id,
+        limit,
+    )
+
+
 async def delete_expired(c: Connection, *, older_than_s: float, limit: int = 1000) -> int:
     """For the sweep, a batch at a time: how many went."""
     rows = await c.fetch(

@@ -279,6 +279,18 @@ async def of_task(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list
     )
 
 
+async def history(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
+    """When each began and ended, the last time it was tried, and how."""
+    return await c.fetch(
+        """
+        SELECT model_name, label, status, attempt, cv_mean, fit_seconds, reason, started_at, finished_at
+        FROM trainyard.candidates WHERE task_id = $1 AND user_id = $2 ORDER BY position
+        """,
+        task_id,
+        user_id,
+    )
+
+
 async def board(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
     """What a leaderboard and a download need of each candidate: `of_task` without the outcome."""
     return await c.fetch(

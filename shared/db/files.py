@@ -121,14 +121,30 @@ async def for_work(c: Connection, file_id: uuid.UUID, user_id: uuid.UUID) -> Any
     )
 
 
-async def profile_ready(c: Connection, file_id: uuid.UUID, profile: Any, rows: int, columns: int) -> None:
+async def preview(c: Connection, user_id: uuid.UUID, file_id: uuid.UUID) -> Any:
+    """`status, preview, error` of a file that is there."""
+    return await c.fetchrow(
+        """
+        SELECT p.status, p.preview, p.error FROM trainyard.profiles p
+        JOIN trainyard.files f ON f.id = p.file_id
+        WHERE p.file_id = $1 AND p.user_id = $2 AND f.deleted_at IS NULL
+        """,
+        file_id,
+        user_id,
+    )
+
+
+async def profile_ready(
+    c: Connection, file_id: uuid.UUID, profile: Any, rows: int, columns: int, preview: Any = None
+) -> None:
     await c.execute(
         "UPDATE trainyard.profiles SET status = 'ready', profile = $2, rows = $3, columns = $4,"
-        " error = NULL, updated_at = now() WHERE file_id = $1",
+        " preview = $5, error = NULL, updated_at = now() WHERE file_id = $1",
         file_id,
         profile,
         rows,
         columns,
+        preview,
     )
 
 

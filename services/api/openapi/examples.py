@@ -81,6 +81,10 @@ _PROFILE = {
         }
     ],
 }
+_PREVIEW = {
+    "columns": ["petal_length", "species"],
+    "rows": [["1.4", "setosa"], [None, "versicolor"]],
+}
 _SERIES = {
     "file_id": FILE_ID,
     "target": "passengers",
@@ -144,6 +148,22 @@ _RUNNING = _task(
     started_at=AT + dt.timedelta(milliseconds=20),
     version=7,
 )
+_LOG = {
+    "items": [
+        {"at": AT, "message": "Asked for"},
+        {"at": AT + dt.timedelta(milliseconds=20), "message": "A trainer began"},
+        {
+            "at": AT + dt.timedelta(milliseconds=310),
+            "message": "Logistic Regression began",
+            "model_name": "logistic_regression",
+        },
+        {
+            "at": AT + dt.timedelta(milliseconds=1110),
+            "message": "Logistic Regression is done: accuracy 0.966 in 0.8 s",
+            "model_name": "logistic_regression",
+        },
+    ]
+}
 _ROW = dict(
     rank=1,
     model_name="logistic_regression",
@@ -261,6 +281,8 @@ _EXAMPLES: dict[str, Examples] = {
     "File": {"iris": ("A table, once its profile is there", _FILE)},
     "FilePage": {"last": ("The last page", _page(_FILE))},
     "Profile": {"iris": ("A table of irises", _PROFILE)},
+    "Preview": {"iris": ("The first rows of a table", _PREVIEW)},
+    "RunLog": {"iris": ("A run under way", _LOG)},
     "Making": {"making": ("Ask again after Retry-After", {"status": "making"})},
     "TrainRequest": {
         "plain": ("Only what is required", {"file_id": FILE_ID, "target": "species"}),
@@ -410,6 +432,16 @@ _EXAMPLES: dict[str, Examples] = {
                 " refused.",
             },
         )
+    },
+    "WaysIn": {
+        "local": ("A local stack: an e-mail address is enough", {"dev_login": True}),
+        "supabase": (
+            "A Supabase project",
+            {
+                "dev_login": False,
+                "supabase": {"url": "https://abcdefgh.supabase.co", "anon_key": "eyJhbGciOiJIUzI1NiIs…"},
+            },
+        ),
     },
     "DevLogin": {"ada": ("Anybody", {"email": "ada@example.org"})},
     "SignedIn": {

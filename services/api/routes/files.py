@@ -23,7 +23,7 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import bytes_left, full, room_for_bytes
 from services.api.upload import FRAME_BYTES, Upload, receive
-from shared.contracts import AuditAction, File, JobKind, Profile, uuid7
+from shared.contracts import AuditAction, File, JobKind, Preview, Profile, uuid7
 from shared.db import files, jobs
 from shared.errors import (
     Conflict,
@@ -33,6 +33,7 @@ from shared.errors import (
     KeyInUse,
     KeyReused,
     MalformedRequest,
+    PreviewNotFound,
     QuotaExceeded,
     StorageUnavailable,
     TableUnreadable,
@@ -230,6 +231,32 @@ async def get_profile(
     return Response(row["profile"])
 
 
+@get(
+    "/{file_id:str}/preview",
+    summary="The first rows of a file",
+    responses=responses(FileNotFound, PreviewNotFound, TableUnreadable)
+    | {
+        200: answer(Preview, "The rows"),
+        202: answer(Making, "Still being made", RETRY_AFTER),
+    },
+)
+async def get_preview(
+    file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]
+) -> Response[Preview | Making]:
+    """As they were read: what training sees. Made with the profile, and answered like it."""
+    async with api.db.transaction(user.user_id) as c:
+        row = await files.preview(c, user.user_id, parse_id(file_id, FileNotFound))
+    if row is None:
+        raise FileNotFound
+    if row["status"] == "failed":
+        raise TableUnreadable(row["error"])
+    if row["status"] != "ready":
+        return Response(Making(status="making"), status_code=202, headers={"Retry-After": "1"})
+    if row["preview"] is None:
+        raise PreviewNotFound
+    return Response(row["preview"])
+
+
 @delete("/{file_id:str}", summary="Delete a file", responses=responses(FileNotFound, Conflict))
 async def delete_file(
     file_id: FileId, api: NamedDependency[Context], user: NamedDependency[Identity]
@@ -249,6 +276,6 @@ async def delete_file(
 
 router = Router(
     path="/files",
-    route_handlers=[upload_file, list_files, get_file, get_profile, delete_file],
+    route_handlers=[upload_file, list_files, get_file, get_profile, get_preview, delete_file],
     tags=["Files"],
 )

@@ -21,9 +21,10 @@ from services.api.auth import Identity
 from services.api.context import Context, TaskId, parse_id
 from services.api.long_poll import Seen
 from services.api.problems import responses
+from services.api.run_log import MOST_DEEDS, entries
 from services.api.tokens import Claims
-from shared.contracts import TERMINAL, Task, TaskStatus
-from shared.db import tasks
+from shared.contracts import TERMINAL, RunLog, Task, TaskStatus
+from shared.db import audit, candidates, tasks
 from shared.errors import DatabaseUnavailable, InvalidRequest, TaskNotFound
 
 
@@ -199,4 +200,18 @@ async def _events(
             await api.watches.rest(1.0)
 
 
-router = Router(path="/ml", route_handlers=[get_status, stream_events], tags=["Training"])
+@get("/tasks/{task_id:str}/log", summary="What happened to a run", responses=responses(TaskNotFound))
+async def get_log(task_id: TaskId, api: NamedDependency[Context], user: NamedDependency[Identity]) -> RunLog:
+    """When it was asked for, began and ended, was cancelled and resumed, and the same of each of its models;
+    asked for while it goes on, what there is so far."""
+    parsed = parse_id(task_id, TaskNotFound)
+    async with api.db.transaction(user.user_id) as c:
+        task = await tasks.get(c, user.user_id, parsed)
+        rows = await candidates.history(c, parsed, user.user_id)
+        deeds = await audit.of_run(c, user.user_id, parsed, limit=MOST_DEEDS)
+    if task is None:
+        raise TaskNotFound
+    return RunLog(items=entries(task, rows, deeds))
+
+
+router = Router(path="/ml", route_handlers=[get_status, stream_events, get_log], tags=["Training"])

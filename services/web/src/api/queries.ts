@@ -1,7 +1,8 @@
 /** What the pages ask for, and under which key it is kept. */
 
-import { queryOptions } from "@tanstack/react-query"
-import { api, bodyOf } from "./client"
+import { type InfiniteData, infiniteQueryOptions, queryOptions } from "@tanstack/react-query"
+import { again } from "./again"
+import { api, bodyOf, type Schemas } from "./client"
 
 export const signInQuery = queryOptions({
   queryKey: ["sign-in"],
@@ -9,9 +10,27 @@ export const signInQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 })
 
-export const filesQuery = queryOptions({
+const PAGE = 100
+
+/** Where a page of a list begins. */
+interface From {
+  cursor?: string
+}
+
+function after(cursor: string | null): From | undefined {
+  return cursor ? { cursor } : undefined
+}
+
+/** Newest first, a page at a time; asked for again while a table is looked at. */
+export const filesQuery = infiniteQueryOptions({
   queryKey: ["files"],
-  queryFn: ({ signal }) => bodyOf(api.GET("/files", { params: { query: { limit: 200 } }, signal })),
+  queryFn: ({ pageParam, signal }) =>
+    bodyOf(api.GET("/files", { params: { query: { limit: PAGE, ...pageParam } }, signal })),
+  initialPageParam: {} as From,
+  getNextPageParam: (last) => after(last.next_cursor),
+  refetchInterval: again<InfiniteData<Schemas["FilePage"]>>(2_000, ({ pages }) =>
+    pages.some(({ items }) => items.some(({ status }) => status === "profiling")),
+  ),
 })
 
 export const taskQuery = (taskId: string) =>
@@ -21,7 +40,17 @@ export const taskQuery = (taskId: string) =>
       bodyOf(api.GET("/ml/status/{task_id}", { params: { path: { task_id: taskId } }, signal })),
   })
 
-export const tasksQuery = queryOptions({
-  queryKey: ["tasks"],
-  queryFn: ({ signal }) => bodyOf(api.GET("/ml/tasks", { params: { query: { limit: 200 } }, signal })),
-})
+/** Newest first, a page at a time; asked for again while one of them goes on. */
+export const tasksQuery = (status?: Schemas["TaskStatus"]) =>
+  infiniteQueryOptions({
+    queryKey: ["tasks", status ?? "all"],
+    queryFn: ({ pageParam, signal }) => {
+      const query = { limit: PAGE, ...(status && { status }), ...pageParam }
+      return bodyOf(api.GET("/ml/tasks", { params: { query }, signal }))
+    },
+    initialPageParam: {} as From,
+    getNextPageParam: (last) => after(last.next_cursor),
+    refetchInterval: again<InfiniteData<Schemas["TaskPage"]>>(3_000, ({ pages }) =>
+      pages.some(({ items }) => items.some((task) => task.status === "queued" || task.status === "running")),
+    ),
+  })

@@ -5,6 +5,7 @@ const LOCALE = navigator.language
 const whole = new Intl.NumberFormat(LOCALE)
 const percent = new Intl.NumberFormat(LOCALE, { style: "percent", maximumFractionDigits: 1 })
 const moment = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" })
+const ofDay = new Intl.DateTimeFormat(LOCALE, { timeStyle: "medium" })
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" })
 
 export function count(value: number): string {
@@ -52,6 +53,11 @@ export function seconds(value: number | null | undefined): string {
 
 export function at(time: string): string {
   return moment.format(new Date(time))
+}
+
+/** The time of day, with its seconds. */
+export function clock(time: string): string {
+  return ofDay.format(new Date(time))
 }
 
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env test fuzz chaos bench lint format audit lock clean
+.PHONY: help setup demo up token env test screenshots fuzz chaos bench lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -21,10 +21,10 @@ SEED ?=
 export PYTHON
 
 help: ## What can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Settings: PYTHON=python3.12, PORT=8000, DATA_DIR=folder; demo: DATA=table.csv TARGET=column TASK=regression"
 
-setup: ## Make .venv and install what running needs (Python 3.11 or later, no containers)
+setup: ## Make .venv, install what running needs, build the dashboard (Python 3.11 or later, no containers)
 	@sh deploy/setup.sh local
 
 demo: setup ## Train on a real table and take everything home: models, leaderboard, ZIP
@@ -42,7 +42,15 @@ env: ## Write .env with random secrets, for docker compose
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev
+	@$(VENV)/python -I deploy/dashboard.py --required
+	@$(VENV)/python -m tests.web.chromium
 	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+screenshots: ## Save pictures of every page, in both themes, at both widths, to screenshots/
+	@sh deploy/setup.sh dev
+	@$(VENV)/python -I deploy/dashboard.py --required
+	@$(VENV)/python -m tests.web.chromium
+	@exec $(VENV)/python -m tests.web.screenshots $(ARGS)
 
 fuzz: ## Send what nobody would: broken tables, odd requests (EXAMPLES=10000 of each)
 	@sh deploy/setup.sh dev
@@ -67,11 +75,13 @@ lint: ## Style, types, who imports whom, and whether the locks are up to date
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	$(VENV)/python -m deploy.check_locks
+	$(VENV)/python -I deploy/dashboard.py --lint
 
 format: ## Sort imports and lay the code out
 	@sh deploy/setup.sh dev
 	$(VENV)/ruff check --fix --select I,UP,F401 .
 	$(VENV)/ruff format .
+	$(VENV)/python -I deploy/dashboard.py --format
 
 audit: ## Look every locked package up in the advisory databases; needs the network (SERVICE=osv or pypi)
 	@test -x .venv-audit/bin/pip-audit || { $(or $(PYTHON),python3) -m venv .venv-audit && \
@@ -83,11 +93,12 @@ LOCK := $(VENV)/uv pip compile -q --universal --generate-hashes --no-emit-index-
     --python-version 3.11 -c requirements/dev.txt
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh deploy/setup.sh dev
-	@for group in dev local api trainer packager s3 audit; do \
+	@for group in dev local api trainer packager s3 web audit; do \
 	    echo "requirements/$$group.txt"; \
 	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
 	done
 
-clean: ## Remove .venv, .bench and caches; data (.trainyard) and demo-output stay
+clean: ## Remove .venv, .bench, the built dashboard and caches; data (.trainyard) and demo-output stay
 	rm -rf .venv .venv-audit .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf services/web/node_modules services/web/dist services/web/schema.json services/web/src/api/schema.ts screenshots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 #!/bin/sh
 # deploy/setup.sh [GROUP]: make .venv and install requirements/GROUP.txt (default: local) into it.
-# Does nothing where that has been done. PYTHON=python3.12 chooses the interpreter of a new .venv.
+# For running (local) the dashboard is built too. Does nothing where that has been done. PYTHON=python3.12 chooses the interpreter of a new .venv.
 set -eu
 cd "$(dirname "$0")/.."
 group=${1:-local}
@@ -36,4 +36,5 @@ if ! is_recent .venv/bin/python || [ ! -e .venv/bin/pip ]; then
     "$python" -m venv .venv || { rm -rf .venv; exit 1; }
 fi
 # -I: nothing in deploy/ may stand in for a module of the standard library.
-exec .venv/bin/python -I deploy/install.py "$group"
+.venv/bin/python -I deploy/install.py "$group"
+[ "$group" != local ] || exec .venv/bin/python -I deploy/dashboard.py

@@ -32,9 +32,10 @@ hypothesis.settings.load_profile("trainyard")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear to start are run by one process: those of a file, and all of chaos's."""
+    """Tests that share what is dear to start are run by one process: those of a file, and all of a folder's
+    that share a stack."""
     for item in items:
-        shared = item.path.parent if item.path.parent.name == "chaos" else item.path
+        shared = item.path.parent if item.path.parent.name in ("chaos", "web") else item.path
         item.add_marker(pytest.mark.xdist_group(str(shared)))
 
 

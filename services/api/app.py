@@ -22,7 +22,7 @@ from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.observe import observe
 from services.api.pages import BUILT, Pages
-from services.api.pages import routes as page_routes
+from services.api.pages import router as page_router
 from services.api.places import Places
 from services.api.problems import HANDLERS
 from services.api.rates import Rates
@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> Litestar:
             results.router,
             downloads.router,
             models.router,
-            *page_routes(pages),
+            page_router(pages),
         ],
         dependencies={
             "api": Provide(provide_api, sync_to_thread=False),

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Request, Response, Router, get
+from litestar import HttpMethod, Request, Response, Router, route
 from litestar.datastructures import Headers
-from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
 
 from services.api.auth import PUBLIC
+from services.api.openapi import VERSION
 from shared.errors import NotFound
 
 PAGE = "index.html"
 BUILT = Path(__file__).parents[1] / "web" / "dist"
+HOME = "/dashboard"
 ADDRESSES = ["/sign-in", "/dashboard", "/dashboard/{rest:path}"]
 """Those of `services/web/src/router.tsx`."""
 
@@ -30,12 +32,24 @@ FOR_EVER = "public, max-age=31536000, immutable"
 """Of files that have the digest of their content in their name."""
 ASK_AGAIN = "no-cache"
 HASHED = "assets"
+KINDS = mimetypes.MimeTypes()
+"""Without what the machine's own tables say: a script of another type is not run."""
+GET_AND_HEAD = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 class NotBuilt(NotFound):
     """The dashboard is not built here: `make setup` builds it. The API is all there"""
 
     slug = "dashboard-not-built"
+
+
+class Product(Struct):
+    """What answers here, and where to go on."""
+
+    name: str
+    version: str
+    schema: str
+    health: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +84,12 @@ class Pages:
         if asset.media_type.startswith("text/html"):
             given["Content-Security-Policy"] = self.policy
         if asset.etag in headers.get("if-none-match", ""):
-            return Response(b"", status_code=304, headers=given)
+            return Response(b"", status_code=304, headers=given, media_type=asset.media_type)
         squeeze = "gzip" in headers.get("accept-encoding", "") and len(asset.squeezed) < len(asset.content)
         if squeeze:
             given["Content-Encoding"] = "gzip"
-        return Response(
-            asset.squeezed if squeeze else asset.content, headers=given, media_type=asset.media_type
-        )
+        content = asset.squeezed if squeeze else asset.content
+        return Response(content, headers=given, media_type=asset.media_type)
 
 
 def policy(sign_in_url: str) -> str:
@@ -92,34 +105,52 @@ def policy(sign_in_url: str) -> str:
     )
 
 
-def routes(pages: Pages) -> list[HTTPRouteHandler | Router]:
+def router(pages: Pages) -> Router:
     """Handlers for every address of the dashboard and every file of it."""
 
-    @get(ADDRESSES, opt={PUBLIC: True}, include_in_schema=False, cache=False, sync_to_thread=False)
+    @route("/", http_method=GET_AND_HEAD, status_code=200, sync_to_thread=False)
+    def get_root(request: Request[Any, Any, Any]) -> Response[Any]:
+        """For whoever opens the address to see what is there: a person goes on to the dashboard."""
+        headers = {"Vary": "Accept"}
+        if pages.built and "text/html" in request.headers.get("accept", "").lower():
+            return Response(None, status_code=302, headers=headers | {"Location": HOME})
+        return Response(
+            Product(name="Trainyard", version=VERSION, schema="/schema/openapi.json", health="/health/ready"),
+            headers=headers,
+        )
+
+    @route(ADDRESSES, http_method=GET_AND_HEAD, status_code=200, sync_to_thread=False)
     def get_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         return pages.answer(PAGE, request.headers)
 
-    files = [f"/{name}" for name in pages.assets if name != PAGE]
-    if not files:
-        return [get_page]
-
-    @get(files, opt={PUBLIC: True}, include_in_schema=False, cache=False, sync_to_thread=False)
+    @route(
+        [f"/{name}" for name in sorted({PAGE, *pages.assets})],
+        http_method=GET_AND_HEAD,
+        status_code=200,
+        sync_to_thread=False,
+    )
     def get_asset(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return pages.answer(request.url.path.removeprefix("/"), request.headers)
+        return pages.answer(request.scope["path"].removeprefix("/"), request.headers)
 
-    return [get_page, get_asset]
+    return Router(
+        path="/",
+        route_handlers=[get_root, get_page, get_asset],
+        opt={PUBLIC: True},
+        include_in_schema=False,
+    )
 
 
 def _asset(path: Path, folder: Path) -> Asset:
     content = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = KINDS.guess_type(path.name)[0] or "application/octet-stream"
     text = kind.startswith("text/") or kind in ("application/javascript", "image/svg+xml", "application/json")
     hashed = path.relative_to(folder).parts[0] == HASHED
     return Asset(
         content=content,
         squeezed=gzip.compress(content, 9, mtime=0) if text else content,
-        media_type=f"{kind}; charset=utf-8" if text else kind,
-        etag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
+        media_type=kind,  # Litestar adds the charset
+        # weak: the same file is sent squeezed and not
+        etag=f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
         cache_control=FOR_EVER if hashed else ASK_AGAIN,
     )
 

@@ -45,6 +45,16 @@ def test_upload_and_profile(ann: Person) -> None:
     assert (seen["rows"], seen["columns"]) == table.frame.shape
 
 
+def test_the_first_rows_are_shown_as_they_were_read(ann: Person) -> None:
+    table = tables.wine()
+    file_id = ann.upload(table)["file_id"]
+    ann.profile(file_id)
+    shown = ann.get(f"/files/{file_id}/preview")
+    assert shown["columns"] == list(table.frame.columns)
+    assert [row[-1] for row in shown["rows"]] == list(table.frame["cultivar"][:50])
+    assert [float(row[0]) for row in shown["rows"]] == list(table.frame["alcohol"][:50])
+
+
 def test_a_run_tells_how_it_gets_on(ann: Person) -> None:
     file = ann.upload(tables.iris())
     models = ["naive_bayes", "logistic_regression", "k_nearest_neighbors"]

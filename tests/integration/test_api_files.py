@@ -194,6 +194,31 @@ async def test_the_profile_is_made_ready_or_says_why_not(
     assert (file["columns"], file["status"]) == (3, "ready")
 
 
+async def test_the_first_rows_come_with_the_profile(
+    me: httpx.AsyncClient, worker_db: Database, user: uuid.UUID
+) -> None:
+    file_id, before, broken = [
+        uuid.UUID((await upload(me, name=name))["file_id"]) for name in ("a.csv", "b.csv", "c.csv")
+    ]
+    making = await me.get(f"/files/{file_id}/preview")
+    assert (making.status_code, making.headers["retry-after"]) == (202, "1")
+    profile = Profile(
+        rows=2, columns=[], suggested_target=None, suggested_task_type=None, reason="too few", warnings=[]
+    )
+    rows = {"columns": ["b", "a"], "rows": [["2", None], ["4", "ü"]]}
+    async with worker_db.transaction() as c:
+        await files.profile_ready(c, file_id, api_runs.builtins(profile), 2, 2, rows)
+        await files.profile_ready(c, before, api_runs.builtins(profile), 2, 2)
+        await files.profile_failed(c, broken, user, "line 3 has 5 fields")
+    ready = await me.get(f"/files/{file_id}/preview")
+    assert (ready.status_code, ready.json()) == (200, rows)
+    missing = await me.get(f"/files/{before}/preview")
+    assert (missing.status_code, missing.json()["type"]) == (404, "preview-not-found")
+    assert "upload it again" in missing.json()["detail"]
+    failed = await me.get(f"/files/{broken}/preview")
+    assert (failed.status_code, failed.json()["detail"]) == (422, "line 3 has 5 fields")
+
+
 async def test_a_file_is_deleted_unless_a_run_reads_it(
     api: Api, me: httpx.AsyncClient, worker_db: Database
 ) -> None:
@@ -221,6 +246,7 @@ async def test_nobody_sees_somebody_elses_file(api: Api, me: httpx.AsyncClient) 
     answers = await asyncio.gather(
         somebody.get(f"/files/{file_id}"),
         somebody.get(f"/files/{file_id}/profile"),
+        somebody.get(f"/files/{file_id}/preview"),
         somebody.delete(f"/files/{file_id}"),
         somebody.post("/ml/train", json={"file_id": file_id, "target": "species"}),
         me.get("/files/not-an-id"),

@@ -10,7 +10,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from services.api.answers import CACHE_CONTROL, RETRY_AFTER, answer
 from services.api.auth import PUBLIC
 from services.api.context import Context
-from services.api.openapi import VERSION
 from services.api.problems import responses
 
 
@@ -25,21 +24,6 @@ class Ready(Struct, kw_only=True):
     postgres: str
     redis: str
     storage: str
-
-
-class Product(Struct):
-    """What answers here, and where to go on."""
-
-    name: str
-    version: str
-    schema: str
-    health: str
-
-
-@get("/", include_in_schema=False)
-async def get_root() -> Product:
-    """For whoever opens the address to see whether anything is there."""
-    return Product(name="Trainyard", version=VERSION, schema="/schema/openapi.json", health="/health/ready")
 
 
 @get("/health/live", summary="Whether the process runs", responses=responses(public=True))
@@ -78,7 +62,7 @@ async def get_metrics() -> Response[bytes]:
 
 router = Router(
     path="/",
-    route_handlers=[get_root, get_liveness, get_readiness, get_metrics],
+    route_handlers=[get_liveness, get_readiness, get_metrics],
     opt={PUBLIC: True},
     security=[{}],
     tags=["Operation"],

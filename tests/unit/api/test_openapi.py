@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import fields
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.api.app import create_app
 from services.api.context import load_settings
+from shared.contracts import METRICS, LeaderboardRow
 
 PROBLEM_JSON = "application/problem+json"
 READY = ("GET /health/ready", "503")
 """The one answer of a 5xx that is no problem: it says which part is away."""
-NO_PLACE = {("GET /files/{file_id}/profile", "202"), ("POST /auth/api-keys", "201")}
+NO_PLACE = {
+    ("GET /files/{file_id}/profile", "202"),
+    ("GET /files/{file_id}/preview", "202"),
+    ("POST /auth/api-keys", "201"),
+}
 """What is made here is found where it was asked for, or nowhere again."""
 
 
@@ -73,12 +83,14 @@ EXPECTED = {
     "GET /metrics",
     "POST /auth/session",
     "DELETE /auth/session",
+    "GET /auth/sign-in",
     "POST /auth/dev-login",
     "POST /files",
     "GET /files",
     "GET /files/{file_id}",
     "DELETE /files/{file_id}",
     "GET /files/{file_id}/profile",
+    "GET /files/{file_id}/preview",
     "POST /ml/train",
     "GET /ml/models",
     "GET /ml/status/{task_id}",
@@ -86,6 +98,7 @@ EXPECTED = {
     "POST /ml/cancel/{task_id}",
     "POST /ml/resume/{task_id}",
     "GET /ml/tasks",
+    "GET /ml/tasks/{task_id}/log",
     "DELETE /ml/tasks/{task_id}",
     "GET /ml/results/{task_id}",
     "GET /ml/download-model/{task_id}/{model_name}",
@@ -159,6 +172,7 @@ def test_every_operation_says_who_may_ask(schema: dict[str, Any]) -> None:
         "GET /health/live",
         "GET /health/ready",
         "GET /metrics",
+        "GET /auth/sign-in",
         "POST /auth/dev-login",
         "DELETE /auth/session",
     }
@@ -269,6 +283,20 @@ def test_what_a_body_may_hold_is_what_is_checked(schema: dict[str, Any]) -> None
     patched = schema["components"]["schemas"]["ModelPatch"]["properties"]
     text, nothing = patched["description"]["anyOf"]
     assert (text["maxLength"], nothing) == (2000, {"type": "null"})
+
+
+def test_a_row_of_the_leaderboard_has_every_metric_and_its_standing(schema: dict[str, Any]) -> None:
+    row = schema["components"]["schemas"]["LeaderboardRow"]
+    metrics = {name for of_type in METRICS.values() for name in of_type}
+    assert metrics <= set(row["properties"])
+    assert set(row["required"]) == set(row["properties"]) - metrics
+    assert set(row["required"]) == {field.name for field in fields(LeaderboardRow)} - {"metrics"}
+
+
+def test_the_schema_is_written_without_a_server(schema: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "schema.json"
+    subprocess.run([sys.executable, "-m", "services.api.openapi", str(out)], check=True)
+    assert json.loads(out.read_text()) == json.loads(json.dumps(schema, default=str))
 
 
 KEYED = ("/files", "/ml/train", "/ml/cancel/{task_id}", "/ml/resume/{task_id}", "/models/save")

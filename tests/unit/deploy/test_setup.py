@@ -13,11 +13,12 @@ from deploy import install
 from deploy.processes import PROJECT
 
 OLD = "exit 1"
+INSTALLED = "running deploy/install.py local\nrunning deploy/dashboard.py \n"
 WITHOUT_ENSUREPIP = 'case "$2" in *ensurepip*) exit 1;; *print*) echo 3.12;; esac'
 RECORDS = (
     'case "$1" in --version) echo Python 3.13.1;;'
     ' -m) mkdir -p .venv/bin; cp "$0" .venv/bin/python; touch .venv/bin/pip;;'
-    ' -I) echo "installing $3";; esac'
+    ' -I) echo "running $2 $3";; esac'
 )
 
 
@@ -64,12 +65,12 @@ def test_no_ensurepip(tmp_path: Path) -> None:
 def test_a_recent_python_under_another_name_is_found(tmp_path: Path) -> None:
     done = set_up(tmp_path, {"python3": OLD, "python3.13": RECORDS})
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "Making .venv with Python 3.13.1\ninstalling local\n"
+    assert done.stdout == "Making .venv with Python 3.13.1\n" + INSTALLED
 
 
 def test_an_environment_that_was_left_half_is_made_anew(tmp_path: Path) -> None:
     set_up(tmp_path, {"python3": RECORDS})
-    assert set_up(tmp_path, {"python3": RECORDS}).stdout == "installing local\n"
+    assert set_up(tmp_path, {"python3": RECORDS}).stdout == INSTALLED
     (tmp_path / "a project" / ".venv" / "bin" / "pip").unlink()
     assert "Making .venv" in set_up(tmp_path, {"python3": RECORDS}).stdout
 

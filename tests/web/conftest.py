@@ -1,0 +1,78 @@
+"""One stack and one browser a session, a browser profile of its own a test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from tests.e2e import stack as stacks
+from tests.e2e.stack import Stack
+from tests.web.chromium import executable
+from tests.web.pages import launch, opened, sign_in
+
+_people = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with stacks.running(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = executable()
+    if chromium is None:
+        pytest.skip("there is no Chromium: `python -m tests.web.chromium` installs one")
+    with sync_playwright() as playwright:
+        with launch(playwright, chromium) as browser:
+            yield browser
+
+
+@pytest.fixture
+def page(stack: Stack, browser: Browser) -> Iterator[Page]:
+    """Of somebody who is not signed in."""
+    with opened(browser, stack.url) as page:
+        yield page
+
+
+@pytest.fixture
+def me(page: Page) -> Page:
+    """The page of somebody new who has signed in, at their datasets."""
+    sign_in(page, f"person-{next(_people)}@example.com")
+    return page
+
+
+@pytest.fixture
+def another(stack: Stack, browser: Browser) -> Iterator[Callable[[str], Page]]:
+    """Opens a page of its own browser for whoever has this e-mail address."""
+    open_pages = []
+
+    def open_page(email: str) -> Page:
+        opening = opened(browser, stack.url)
+        open_pages.append(opening)
+        page = opening.__enter__()
+        sign_in(page, email)
+        return page
+
+    yield open_page
+    for opening in reversed(open_pages):
+        opening.__exit__(None, None, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a screen reader would have read where a test failed."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and page is not None:
+        try:
+            report.sections.append((f"page {page.url}", page.locator("body").aria_snapshot()))
+        except Error as error:
+            report.sections.append(("page", f"could not be read: {error}"))
+    return report

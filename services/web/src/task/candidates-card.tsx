@@ -1,0 +1,90 @@
+/** All models of a run, from its beginning on: a leaderboard that fills while they are trained. */
+
+import { Award } from "lucide-react"
+import type { Schemas } from "../api/client"
+import { score, seconds } from "../format"
+import { metricLabel } from "../metrics"
+import { Bone, Card } from "../ui/surface"
+import css from "./candidates-card.module.css"
+import { lessIsBetter } from "./leaderboard"
+import { CandidateState } from "./states"
+
+type Task = Schemas["Task"]
+type Candidate = Schemas["Candidate"]
+
+const ORDER: Schemas["CandidateStatus"][] = ["done", "running", "queued", "failed", "skipped"]
+
+export function CandidatesCard({ task }: { task: Task }) {
+  const metric = task.metric ? metricLabel(task.metric) : "Score"
+  return (
+    <Card title="Leaderboard so far" about={about(task)}>
+      <table className={css.table}>
+        <thead>
+          <tr>
+            <th scope="col">Model</th>
+            <th scope="col" className={css.number}>
+              {metric}
+            </th>
+            <th scope="col" className={css.time}>
+              Training
+            </th>
+            <th scope="col">State</th>
+          </tr>
+        </thead>
+        <tbody>
+          {task.candidates.length
+            ? standing(task).map((candidate) => (
+                <Line
+                  key={candidate.model_name}
+                  candidate={candidate}
+                  best={candidate.model_name === task.best?.model_name}
+                />
+              ))
+            : [1, 2, 3, 4].map((row) => (
+                <tr key={row}>
+                  <td colSpan={4}>
+                    <Bone />
+                  </td>
+                </tr>
+              ))}
+        </tbody>
+      </table>
+    </Card>
+  )
+}
+
+function about({ candidates, metric }: Task): string {
+  if (!candidates.length) return "Which models are tried is decided when the table has been looked at."
+  const sense = metric && lessIsBetter(metric) ? " Less is better." : ""
+  return `Measured by validation, on rows that a model was not fitted on.${sense}`
+}
+
+/** What is done by its score, then what is at work, then what waits; within these as they were planned. */
+function standing({ candidates, metric }: Task): Candidate[] {
+  const sign = metric && lessIsBetter(metric) ? 1 : -1
+  return candidates.toSorted((a, b) => {
+    const byState = ORDER.indexOf(a.status) - ORDER.indexOf(b.status)
+    if (byState || a.status !== "done") return byState
+    if (a.score == null || b.score == null) return Number(a.score == null) - Number(b.score == null)
+    return sign * (a.score - b.score)
+  })
+}
+
+function Line({ candidate, best }: { candidate: Candidate; best: boolean }) {
+  const { label, status, attempt, reason, fit_seconds } = candidate
+  return (
+    <tr data-status={status}>
+      <th scope="row" className={css.name}>
+        {best && <Award size={18} className={css.gold} role="img" aria-label="Best so far" />}
+        {label}
+        {attempt > 1 && <span className={css.soft}> · attempt {attempt}</span>}
+        {reason && <p className={css.reason}>{reason}</p>}
+      </th>
+      <td className={`${css.number} number`}>{score(candidate.score)}</td>
+      <td className={`${css.time} number`}>{seconds(fit_seconds)}</td>
+      <td>
+        <CandidateState status={status} />
+      </td>
+    </tr>
+  )
+}

@@ -1,0 +1,106 @@
+/** "Download & Save Results": what a run made, to keep. */
+
+import { Award, Download, Package, Save } from "lucide-react"
+import { useState } from "react"
+import type { Schemas } from "../api/client"
+import { leaderboardPath, modelPath } from "../api/download"
+import { bytes, score, share } from "../format"
+import { metricLabel } from "../metrics"
+import { Button } from "../ui/button"
+import { DownloadButton } from "../ui/download-button"
+import { Card } from "../ui/surface"
+import { BundleButton } from "./bundle-button"
+import css from "./download-section.module.css"
+import type { Row } from "./leaderboard"
+import { SaveModelDialog } from "./save-model-dialog"
+
+const SHOWN = 5
+
+interface DownloadSectionProps {
+  task: Schemas["Task"]
+  results: Schemas["Results"]
+}
+
+export function DownloadSection({ task, results }: DownloadSectionProps) {
+  const [saving, setSaving] = useState(false)
+  const models = results.leaderboard.filter(({ rank }) => rank !== null)
+  const top = models.slice(0, SHOWN)
+  return (
+    <Card
+      title={
+        <span className={css.title}>
+          <Save size={20} aria-hidden="true" />
+          Download &amp; Save Results
+        </span>
+      }
+      about="Download trained models, save to database, or get performance reports"
+    >
+      <div className={css.main}>
+        <DownloadButton path={modelPath(task.task_id, "best_model")}>
+          <Download size={18} aria-hidden="true" />
+          Best Model
+        </DownloadButton>
+        <DownloadButton path={leaderboardPath(task.task_id)}>
+          <Download size={18} aria-hidden="true" />
+          Performance Report
+        </DownloadButton>
+        <Button look="gradient" onClick={() => setSaving(true)}>
+          <Save size={18} aria-hidden="true" />
+          Save to Database
+        </Button>
+      </div>
+      <div className={css.available}>
+        <h3 className={css.title}>
+          <Package size={20} aria-hidden="true" />
+          Available Models
+        </h3>
+        <BundleButton taskId={task.task_id} />
+      </div>
+      <ul className={css.models}>
+        {top.map((row) => (
+          <Available key={row.model_name} taskId={task.task_id} row={row} metric={results.metric ?? ""} />
+        ))}
+      </ul>
+      {models.length > top.length && (
+        <p className={css.soft}>
+          The best {top.length} of {models.length} models. The ZIP holds all of them.
+        </p>
+      )}
+      <SaveModelDialog
+        open={saving}
+        onOpenChange={setSaving}
+        taskId={task.task_id}
+        modelInfo={{ models, suggestedName: suggestion(task, models) }}
+      />
+    </Card>
+  )
+}
+
+function Available({ taskId, row, metric }: { taskId: string; row: Row; metric: string }) {
+  const first = row.rank === 1
+  return (
+    <li className={css.model}>
+      {first ? (
+        <Award size={22} className={css.gold} role="img" aria-label="Best model" />
+      ) : (
+        <span className={css.place} aria-hidden="true">
+          {row.rank}
+        </span>
+      )}
+      <span className={css.name}>{row.label}</span>
+      <span className={`${css.score} number`}>
+        {metricLabel(metric)}:{" "}
+        {metric === "accuracy" && row.cv_mean !== null ? share(row.cv_mean) : score(row.cv_mean)}
+      </span>
+      <span className={`${css.size} number`}>{bytes(row.size_bytes)}</span>
+      <DownloadButton path={modelPath(taskId, row.model_name)} small aria-label={`Download ${row.label}`}>
+        <Download size={16} aria-hidden="true" />
+        <span className={css.word}>Download</span>
+      </DownloadButton>
+    </li>
+  )
+}
+
+function suggestion(task: Schemas["Task"], [best]: Row[]): string {
+  return best ? `${task.target} – ${best.label}`.slice(0, 120) : task.target.slice(0, 120)
+}

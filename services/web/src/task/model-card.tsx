@@ -1,0 +1,91 @@
+/** One model of the leaderboard: what its plots show. Loaded with the charts' library when it is needed. */
+
+import type { Schemas } from "../api/client"
+import { Card, State } from "../ui/surface"
+import { ForecastCard } from "./forecast-card"
+import type { Row } from "./leaderboard"
+import css from "./model-card.module.css"
+import { Confusion } from "./plots/confusion"
+import { Calibration, Lift, PrecisionRecall, Roc } from "./plots/curves"
+import { dataOf } from "./plots/data"
+import { PredictionError, Residuals } from "./plots/errors"
+import { Forecast } from "./plots/forecast"
+import { Importance } from "./plots/importance"
+import { Learning } from "./plots/learning"
+
+type Plot = Schemas["ResultPlot"]
+
+interface ModelCardProps {
+  results: Schemas["Results"]
+  row: Row
+  onSelect: (modelName: string) => void
+}
+
+export default function ModelCard({ results, row, onSelect }: ModelCardProps) {
+  const plots = results.plots.filter(({ model_name }) => model_name === row.model_name)
+  return (
+    <>
+      {results.forecast && row.rank === 1 && (
+        <ForecastCard forecast={results.forecast} label={row.label} target={results.schema?.target ?? ""} />
+      )}
+      <Card
+        title={`Plots of ${row.label}`}
+        about="Of held-out rows, unless they say otherwise."
+        actions={
+          <label className={css.choose}>
+            Model
+            <select
+              className={css.select}
+              value={row.model_name}
+              onChange={(event) => onSelect(event.target.value)}
+            >
+              {results.leaderboard
+                .filter(({ rank }) => rank !== null)
+                .map(({ model_name, label }) => (
+                  <option key={model_name} value={model_name}>
+                    {label}
+                  </option>
+                ))}
+            </select>
+          </label>
+        }
+      >
+        {plots.length ? (
+          <div className={css.plots}>
+            {plots.map((plot) => (
+              <OnePlot key={`${plot.model_name} ${plot.kind}`} plot={plot} />
+            ))}
+          </div>
+        ) : (
+          <State title="This model has no plots">There was no time left to draw them.</State>
+        )}
+      </Card>
+    </>
+  )
+}
+
+function OnePlot({ plot }: { plot: Plot }) {
+  const svgUrl = plot.svg_url
+  switch (plot.kind) {
+    case "confusion_matrix":
+      return <Confusion data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "roc_curve":
+      return <Roc data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "precision_recall_curve":
+      return <PrecisionRecall data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "calibration_curve":
+      return <Calibration data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "lift_curve":
+      return <Lift data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "prediction_error":
+      return <PredictionError data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "residuals":
+      return <Residuals data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "importance":
+      return <Importance data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "learning_curve":
+      return <Learning data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+    case "forecast":
+      return <Forecast data={dataOf(plot, plot.kind)} svgUrl={svgUrl} />
+  }
+}

@@ -1,0 +1,61 @@
+/** What a run came to. Filled while it goes on; downloads and saves begin when it has ended. */
+
+import { useQuery } from "@tanstack/react-query"
+import { useNavigate, useSearch } from "@tanstack/react-router"
+import { Hourglass, SearchX } from "lucide-react"
+import { lazy, Suspense } from "react"
+import type { Schemas } from "../api/client"
+import { hasEnded } from "../api/live"
+import { Failed, Loading, Note, State } from "../ui/surface"
+import { BestCard } from "./best-card"
+import { DownloadSection } from "./download-section"
+import { LeaderboardCard } from "./leaderboard-card"
+import { resultsQuery } from "./queries"
+import css from "./task.module.css"
+import { WarningsCard } from "./warnings"
+
+/** With the charts' library, which is larger than all other pages. */
+const ModelCard = lazy(() => import("./model-card"))
+
+export function Results({ task }: { task: Schemas["Task"] }) {
+  const results = useQuery(resultsQuery(task))
+  if (results.data) return <Shown task={task} results={results.data} />
+  if (results.isError) return <Failed error={results.error} retry={() => results.refetch()} />
+  return <Loading what="Loading the results" rows={8} />
+}
+
+function Shown({ task, results }: { task: Schemas["Task"]; results: Schemas["Results"] }) {
+  const { model } = useSearch({ from: "/dashboard/blueprints/tasks/$taskId" })
+  const navigate = useNavigate({ from: "/dashboard/blueprints/tasks/$taskId" })
+  const best = results.leaderboard.find(({ rank }) => rank === 1)
+  if (!best) return <Nothing task={task} />
+  const shown = results.leaderboard.find(({ model_name, rank }) => rank && model_name === model) ?? best
+  const select = (name: string) =>
+    navigate({ search: (before) => ({ ...before, model: name }), replace: true, resetScroll: false })
+  return (
+    <div className={css.stack}>
+      {!hasEnded(task) && (
+        <Note tone="plain">The run goes on: these are the models that are done so far.</Note>
+      )}
+      <BestCard results={results} best={best} />
+      {hasEnded(task) && <DownloadSection task={task} results={results} />}
+      <LeaderboardCard results={results} shown={shown.model_name} onSelect={select} />
+      <Suspense fallback={<Loading what="Loading the plots" rows={8} />}>
+        <ModelCard results={results} row={shown} onSelect={select} />
+      </Suspense>
+      <WarningsCard warnings={results.warnings} />
+    </div>
+  )
+}
+
+function Nothing({ task }: { task: Schemas["Task"] }) {
+  return hasEnded(task) ? (
+    <State icon={<SearchX size={32} />} title="No model was trained">
+      The Progress tab says why. Resume the run there, or train another one with more time.
+    </State>
+  ) : (
+    <State icon={<Hourglass size={32} />} title="No results yet">
+      The first model is here as soon as it is trained. The Progress tab shows how far the run is.
+    </State>
+  )
+}

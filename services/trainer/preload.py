@@ -52,6 +52,7 @@ _SERIES = "services.trainer.candidates.time_series"
 OWN = (
     "services.trainer.table",
     "services.trainer.profile",
+    "services.trainer.preview",
     "services.trainer.plan",
     "services.trainer.ensemble_fit",
     "services.trainer.fit",

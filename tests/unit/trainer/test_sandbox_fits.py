@@ -54,6 +54,8 @@ async def test_every_family_is_read_planned_and_fitted(tmp_path: Path) -> None:
             table = own / "decode" / "table.arrow"
             given = {"table": str(table)}
             profile = msgspec.Raw(await run("profile", own / "profile", given, table))
+            shown = msgspec.json.decode(await run("preview", own / "preview", given, table))
+            assert shown["columns"] == list(frame)
             request = {"file_id": "01890000-0000-7000-8000-000000000000", **asked}
             told = given | {"request": request, "profile": profile}
             plan = msgspec.json.decode(await run("plan", own / "plan", told, table), type=Plan)

@@ -7,9 +7,12 @@ import {
   lazyRouteComponent,
   redirect,
 } from "@tanstack/react-router"
+import { modelsSearch } from "./models/search"
 import { SignInPage } from "./pages/sign-in"
+import { blueprintsSearch, datasetSearch, trainSearch } from "./search"
 import { getSession } from "./session"
 import { Shell } from "./shell"
+import { taskSearch } from "./task/search"
 import { State } from "./ui/surface"
 
 const root = createRootRoute({
@@ -45,18 +48,44 @@ const dashboard = createRoute({
 const blueprints = createRoute({
   getParentRoute: () => dashboard,
   path: "/blueprints",
-  validateSearch: ({ tab }): { tab?: "runs" } => (tab === "runs" ? { tab } : {}),
+  validateSearch: blueprintsSearch,
   component: lazyRouteComponent(() => import("./pages/blueprints"), "BlueprintsPage"),
+})
+
+const dataset = createRoute({
+  getParentRoute: () => dashboard,
+  path: "/blueprints/files/$fileId",
+  validateSearch: datasetSearch,
+  component: lazyRouteComponent(() => import("./pages/dataset"), "DatasetPage"),
+})
+
+const train = createRoute({
+  getParentRoute: () => dashboard,
+  path: "/blueprints/train",
+  validateSearch: trainSearch,
+  component: lazyRouteComponent(() => import("./pages/train"), "TrainPage"),
+})
+
+const task = createRoute({
+  getParentRoute: () => dashboard,
+  path: "/blueprints/tasks/$taskId",
+  validateSearch: taskSearch,
+  component: lazyRouteComponent(() => import("./pages/task"), "TaskPage"),
 })
 
 const models = createRoute({
   getParentRoute: () => dashboard,
   path: "/models",
+  validateSearch: modelsSearch,
   component: lazyRouteComponent(() => import("./pages/models"), "ModelsPage"),
 })
 
 export const router = createRouter({
-  routeTree: root.addChildren([start, signIn, dashboard.addChildren([blueprints, models])]),
+  routeTree: root.addChildren([
+    start,
+    signIn,
+    dashboard.addChildren([blueprints, dataset, train, task, models]),
+  ]),
   defaultPreload: "intent",
   scrollRestoration: true,
 })

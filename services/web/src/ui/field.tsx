@@ -43,13 +43,18 @@ export function Field({ label, hint, fault, required, children }: FieldProps) {
           {hint}
         </span>
       )}
-      {fault && (
-        <span id={`${id}-fault`} className={css.fault} role="alert">
-          <CircleAlert size={16} aria-hidden="true" />
-          {fault}
-        </span>
-      )}
+      <Fault id={`${id}-fault`} fault={fault} />
     </div>
+  )
+}
+
+export function Fault({ id, fault }: { id: string; fault: string | undefined }) {
+  if (!fault) return null
+  return (
+    <span id={id} className={css.fault} role="alert">
+      <CircleAlert size={16} aria-hidden="true" />
+      {fault}
+    </span>
   )
 }
 

@@ -13,12 +13,12 @@ interface ListToolsProps {
 
 export function ListTools({ children, found }: ListToolsProps) {
   return (
-    <div className={css.tools} role="search">
+    <search className={css.tools}>
       {children}
       <p className={css.found} role="status">
         {found}
       </p>
-    </div>
+    </search>
   )
 }
 

@@ -1,0 +1,52 @@
+import { Link } from "@tanstack/react-router"
+import { count, score, share } from "../format"
+import { ROLES } from "../search"
+import { Badge } from "../ui/surface"
+import css from "./dataset.module.css"
+import { Distribution } from "./distribution"
+import type { Column } from "./queries"
+
+/** Roles of which nothing can be learned. */
+const USELESS = new Set(["constant", "empty", "datetime"])
+
+export function ColumnCard({ column, rows, fileId }: { column: Column; rows: number; fileId: string }) {
+  const { name, role, distinct, missing } = column
+  return (
+    <li className={css.column}>
+      <div className={css.columnHead}>
+        <h3 className={css.columnName} title={name}>
+          {name}
+        </h3>
+        <Badge>{ROLES.find((known) => known.name === role)?.label ?? role}</Badge>
+      </div>
+      <div className={css.distribution}>
+        <Distribution column={column} rows={rows} />
+      </div>
+      <dl className={css.columnFacts}>
+        <Fact name="Missing" value={missing ? share(missing / Math.max(rows, 1)) : "none"} />
+        <Fact name="Distinct" value={count(distinct)} />
+        {column.mean !== undefined && <Fact name="Mean" value={score(column.mean)} />}
+        {typeof column.min === "string" && <Fact name="From" value={column.min} />}
+        {typeof column.max === "string" && <Fact name="To" value={column.max} />}
+      </dl>
+      {!USELESS.has(role) && (
+        <Link
+          to="/dashboard/blueprints/train"
+          search={{ file: fileId, target: name }}
+          className={css.predict}
+        >
+          Predict this<span className="visually-hidden">: {name}</span>
+        </Link>
+      )}
+    </li>
+  )
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd className="number">{value}</dd>
+    </div>
+  )
+}

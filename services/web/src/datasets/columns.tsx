@@ -1,0 +1,72 @@
+/** What is in each column. A wide table's are shown some at a time; the address says which are looked for. */
+
+import { useNavigate, useSearch } from "@tanstack/react-router"
+import { useState } from "react"
+import { count } from "../format"
+import { ROLES } from "../search"
+import { Button } from "../ui/button"
+import { Choice, ListTools, SearchBox } from "../ui/list-tools"
+import { Card, State } from "../ui/surface"
+import { ColumnCard } from "./column-card"
+import css from "./dataset.module.css"
+import type { Profile } from "./queries"
+
+const AT_ONCE = 48
+const ANY = { name: "any", label: "Any" } as const
+const FROM = "/dashboard/blueprints/files/$fileId"
+
+export function Columns({ fileId, profile }: { fileId: string; profile: Profile }) {
+  const { q = "", role } = useSearch({ from: FROM })
+  const navigate = useNavigate({ from: FROM })
+  const [shown, setShown] = useState(AT_ONCE)
+  const asked = q.trim().toLowerCase()
+  const found = profile.columns.filter(
+    (column) => column.name.toLowerCase().includes(asked) && (!role || column.role === role),
+  )
+  const roles = ROLES.filter(({ name }) => profile.columns.some((column) => column.role === name))
+  const all = `${count(profile.columns.length)} columns`
+  return (
+    <Card title="Columns">
+      <div className={css.columns}>
+        <ListTools found={found.length === profile.columns.length ? all : `${count(found.length)} of ${all}`}>
+          <SearchBox
+            label="Search columns"
+            value={q}
+            onChange={(text) =>
+              navigate({
+                search: ({ q: _, ...rest }) => (text ? { ...rest, q: text } : rest),
+                replace: true,
+                resetScroll: false,
+              })
+            }
+          />
+          <Choice
+            label="Kind"
+            value={role ?? "any"}
+            options={[ANY, ...roles]}
+            onChange={(name) =>
+              navigate({
+                search: ({ role: _, ...rest }) => (name === "any" ? rest : { ...rest, role: name }),
+                replace: true,
+                resetScroll: false,
+              })
+            }
+          />
+        </ListTools>
+        {found.length === 0 && (
+          <State title="No column is like that">Try a shorter word or another kind.</State>
+        )}
+        <ul className={css.grid}>
+          {found.slice(0, shown).map((column) => (
+            <ColumnCard key={column.name} column={column} rows={profile.rows} fileId={fileId} />
+          ))}
+        </ul>
+        {found.length > shown && (
+          <Button onClick={() => setShown(shown + AT_ONCE)}>
+            Show {count(Math.min(AT_ONCE, found.length - shown))} more
+          </Button>
+        )}
+      </div>
+    </Card>
+  )
+}

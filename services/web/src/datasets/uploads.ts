@@ -1,0 +1,138 @@
+/** Tables on their way to the API. They go on while other pages are looked at. */
+
+import { useSyncExternalStore } from "react"
+import { ApiError } from "../api/problem"
+import { uploadFile } from "../api/upload"
+import { bytes } from "../format"
+import { getSession } from "../session"
+import type { Table } from "./queries"
+
+export interface Upload {
+  key: number
+  name: string
+  size: number
+  state: "waiting" | "sending" | "stored" | "refused"
+  /** 0..1 of its bytes. */
+  share: number
+  /** Why it was refused, and whether another try may help. */
+  error?: string
+  retry?: boolean
+  stored?: Table
+}
+
+interface Going extends Upload {
+  userId: string | undefined
+  file: File
+  stop: AbortController
+  onStored: (table: Table) => void
+}
+
+const AT_A_TIME = 2
+const TABLE = /\.(csv|tsv|tab|txt|data)(\.(gz|zst))?$|\.(parquet|pq)$/i
+
+/** What a chooser of files offers. */
+export const ACCEPTED = ".csv,.tsv,.tab,.txt,.data,.gz,.zst,.parquet,.pq"
+
+const listeners = new Set<() => void>()
+let uploads: readonly Going[] = []
+let keys = 0
+
+function set(next: readonly Going[]): void {
+  uploads = next
+  for (const listener of listeners) listener()
+}
+
+function change(key: number, changes: Partial<Going>): void {
+  set(uploads.map((one) => (one.key === key ? { ...one, ...changes } : one)))
+}
+
+export function startUploads(
+  files: Iterable<File>,
+  maxBytes: number | undefined,
+  onStored: (table: Table) => void,
+): void {
+  const userId = getSession()?.user.id
+  const added = Array.from(files, (file): Going => {
+    const error = refusal(file, maxBytes)
+    return {
+      key: ++keys,
+      name: file.name,
+      size: file.size,
+      state: error ? "refused" : "waiting",
+      share: 0,
+      ...(error && { error }),
+      userId,
+      file,
+      stop: new AbortController(),
+      onStored,
+    }
+  })
+  set([...uploads, ...added])
+  sendNext()
+}
+
+/** The API says the same, but only once it has seen the bytes. */
+function refusal(file: File, maxBytes: number | undefined): string | undefined {
+  if (!TABLE.test(file.name))
+    return "Not a table that can be read: CSV, TSV (also .gz or .zst) or Parquet is."
+  if (file.size === 0) return "The file is empty."
+  if (maxBytes !== undefined && file.size > maxBytes)
+    return `It has ${bytes(file.size)}; at most ${bytes(maxBytes)} are taken. A Parquet file of it is smaller.`
+  return undefined
+}
+
+function sendNext(): void {
+  for (;;) {
+    const next = uploads.find(({ state }) => state === "waiting")
+    if (!next || uploads.filter(({ state }) => state === "sending").length >= AT_A_TIME) return
+    send(next)
+  }
+}
+
+async function send(upload: Going): Promise<void> {
+  const { key, file, stop } = upload
+  change(key, { state: "sending" })
+  try {
+    const stored = await uploadFile(file, stop.signal, (share) => change(key, { share }))
+    change(key, { state: "stored", share: 1, stored })
+    upload.onStored(stored)
+  } catch (error) {
+    if (stop.signal.aborted) return
+    const final = error instanceof ApiError && error.status < 500 && error.status !== 429
+    change(key, { state: "refused", error: faultOf(error as Error), retry: !final })
+  } finally {
+    sendNext()
+  }
+}
+
+function faultOf(error: Error): string {
+  return (error instanceof ApiError && error.fault("/file")) || error.message
+}
+
+/** Stops it if it is still on its way. */
+export function dropUpload(key: number): void {
+  uploads.find((one) => one.key === key)?.stop.abort()
+  set(uploads.filter((one) => one.key !== key))
+}
+
+export function retryUpload(key: number): void {
+  change(key, { state: "waiting", share: 0, stop: new AbortController() })
+  sendNext()
+}
+
+/** Those of who is signed in. */
+export function useUploads(): readonly Upload[] {
+  const all = useSyncExternalStore(subscribe, () => uploads)
+  const userId = getSession()?.user.id
+  return all.filter((one) => one.userId === userId)
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
+addEventListener("beforeunload", (event) => {
+  // Leaving would break them off.
+  if (uploads.some(({ state }) => state === "waiting" || state === "sending")) event.preventDefault()
+})

@@ -1,0 +1,138 @@
+/** What is asked for, as it is typed: the fields of `POST /ml/train` by their names there. */
+
+import type { Schemas } from "../api/client"
+import { ApiError } from "../api/problem"
+import type { Profile } from "../datasets/queries"
+import { guess, guessSeries, guessTime } from "./guess"
+
+type TrainRequest = Schemas["TrainRequest"]
+
+export interface Form {
+  target: string
+  task_type: Schemas["TaskType"]
+  time_column: string | null
+  series_column: string | null
+  /** Empty: as the API decides. So it is with every number as text. */
+  horizon: string
+  /** null: all that are usual for the task type. */
+  models: string[] | null
+  metric: string | null
+  minutes: string
+  name: string
+  test_size: string
+  cv_folds: string
+  group_column: string | null
+  exclude_columns: string[]
+  on_leakage: "warn" | "drop" | "fail"
+  refit: boolean
+  seed: string
+}
+
+export type Change = (changes: Partial<Form>) => void
+
+export function begin(profile: Profile, target: string): Form {
+  return {
+    ...ofTarget(profile, target),
+    horizon: "",
+    minutes: "5",
+    name: "",
+    test_size: "0.2",
+    cv_folds: "5",
+    group_column: null,
+    exclude_columns: [],
+    on_leakage: "warn",
+    refit: true,
+    seed: "0",
+  }
+}
+
+/** What follows from a target. */
+export function ofTarget(profile: Profile, target: string) {
+  return { target, ...ofTaskType(profile, target, guess(profile, target)?.taskType ?? "classification") }
+}
+
+/** What follows from a task type: models and metrics of another one mean nothing to it. */
+export function ofTaskType(profile: Profile, target: string, taskType: Schemas["TaskType"]) {
+  const time = taskType === "time_series" ? guessTime(profile, target) : null
+  return {
+    task_type: taskType,
+    time_column: time,
+    series_column: guessSeries(profile, target, time),
+    models: null,
+    metric: null,
+  }
+}
+
+export function requestOf(fileId: string, form: Form): TrainRequest {
+  const { minutes, horizon, name, test_size, cv_folds, seed, ...same } = form
+  const series = form.task_type === "time_series"
+  return {
+    ...same,
+    file_id: fileId,
+    time_budget_s: number(minutes) * 60,
+    test_size: number(test_size),
+    cv_folds: number(cv_folds),
+    seed: number(seed),
+    name: name.trim() || null,
+    horizon: series && horizon.trim() ? number(horizon) : null,
+    group_column: series ? null : form.group_column,
+  }
+}
+
+/** NaN, for which JSON has null, where it is none: the API says what is wrong with it. */
+function number(text: string): number {
+  return text.trim() ? Number(text.replace(",", ".")) : Number.NaN
+}
+
+/** The API's names of the fields whose names here are others. */
+const NAMES: Partial<Record<string, keyof Form>> = { time_budget_s: "minutes" }
+
+/** What is wrong with each field; "" has what is wrong with none of them. */
+export function faultsOf(error: Error | null): Partial<Record<keyof Form | "", string>> {
+  const faults: Partial<Record<keyof Form | "", string>> = {}
+  if (!error) return faults
+  const told = error instanceof ApiError ? (error.problem.errors ?? []) : []
+  if (told.length === 0) return { "": error.message }
+  for (const { pointer, detail } of told) {
+    const field = pointer.split("/")[1] ?? ""
+    const name = NAMES[field] ?? (FIELDS.has(field) ? (field as keyof Form) : "")
+    const words = name === "minutes" ? "Between one second and 24 hours" : sentence(detail)
+    // "/models/3": one fault says enough of a list
+    faults[name] ??= words
+  }
+  return faults
+}
+
+function sentence(detail: string): string {
+  return detail.charAt(0).toUpperCase() + detail.slice(1)
+}
+
+const FIELDS: ReadonlySet<string> = new Set<keyof Form>([
+  "target",
+  "task_type",
+  "time_column",
+  "series_column",
+  "horizon",
+  "models",
+  "metric",
+  "name",
+  "test_size",
+  "cv_folds",
+  "group_column",
+  "exclude_columns",
+  "on_leakage",
+  "refit",
+  "seed",
+])
+
+/** Those that are folded away until they are wanted. */
+export const ADVANCED: readonly (keyof Form)[] = [
+  "name",
+  "test_size",
+  "cv_folds",
+  "group_column",
+  "exclude_columns",
+  "on_leakage",
+  "refit",
+  "seed",
+]

@@ -17,7 +17,10 @@ const ofTask = (task: Task) => ({ params: { path: { task_id: task.task_id } } })
 export const resultsQuery = (task: Task) =>
   queryOptions({
     queryKey: ["results", task.task_id, task.status, task.candidates.filter(ended).length],
-    queryFn: ({ signal }) => bodyOf(api.GET("/ml/results/{task_id}", { ...ofTask(task), signal })),
+    queryFn: async ({ signal }) => {
+      const { data } = await api.GET("/ml/results/{task_id}", { ...ofTask(task), signal })
+      return data as Schemas["Results"] // the client's types make arrays of its pairs
+    },
     placeholderData: keepPreviousData,
     gcTime: KEPT_MS,
   })

@@ -74,7 +74,7 @@ function Curves({ title, about, svgUrl, x, y, diagonal, curves }: CurvesProps) {
 }
 
 /** The line is what is seen; its points are there to be pointed at. */
-function Invisible({ cx, cy }: { cx?: number; cy?: number }) {
+function Invisible({ cx, cy }: { cx?: number | undefined; cy?: number | undefined }) {
   return <circle cx={cx} cy={cy} r={5} fill="transparent" />
 }
 

@@ -16,9 +16,6 @@ import { AXIS, Drawing, GRID, MARGIN, pointsOf, REFERENCE, TOOLTIP, xLabel, Y_WI
 import type { PlotData } from "./data"
 import { Figure } from "./figure"
 
-const DOT = { fill: "var(--accent)", fillOpacity: 0.5 } as const
-const DOTS_SIZE = 28
-
 interface Drawn<Data> {
   data: Data
   svgUrl: string
@@ -80,11 +77,15 @@ export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_err
             ]}
           />
           <Tooltip {...TOOLTIP} formatter={(value) => score(Number(value))} />
-          <Scatter data={pointsOf(predicted, actual)} {...DOT} size={DOTS_SIZE} isAnimationActive={false} />
+          <Scatter data={pointsOf(predicted, actual)} shape={Dot} isAnimationActive={false} />
         </ScatterChart>
       </Drawing>
     </Figure>
   )
+}
+
+function Dot({ cx, cy }: { cx?: number | undefined; cy?: number | undefined }) {
+  return <circle cx={cx} cy={cy} r={3} fill="var(--accent)" fillOpacity={0.5} />
 }
 
 type Segment = [{ x: number; y: number }, { x: number; y: number }]
@@ -146,7 +147,7 @@ export function Residuals({ data, svgUrl }: Drawn<PlotData["residuals"]>) {
           />
           <ReferenceLine {...REFERENCE} y={0} />
           <Tooltip {...TOOLTIP} formatter={(value) => score(Number(value))} />
-          <Scatter data={pointsOf(predicted, residual)} {...DOT} size={DOTS_SIZE} isAnimationActive={false} />
+          <Scatter data={pointsOf(predicted, residual)} shape={Dot} isAnimationActive={false} />
         </ScatterChart>
       </Drawing>
       <Histogram {...histogram} />

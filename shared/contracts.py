@@ -431,6 +431,7 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
         ("mstl", "MSTL", "Multiple Seasonal-Trend Decomposition by Loess (MSTL)"),
         ("croston", "Croston (SBA)", "Croston's Method, Syntetos-Boylan Approximation"),
         ("tsb", "TSB", "Teunter-Syntetos-Babai Method"),
+        ("weighted_ensemble", "Weighted Ensemble", "Weighted Average of Forecasters"),
     ],
 }
 

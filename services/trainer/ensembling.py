@@ -129,4 +129,5 @@ def member(row: Any, scratch: Path) -> Member:
         refit=bool(outcome.details.get("refit", False)),
         packages=outcome.packages,
         importance=outcome.importance,
+        behind=int(outcome.details.get("behind", 0)),
     )

@@ -10,18 +10,18 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from msgspec import UNSET, Struct, structs
+from msgspec import Struct, structs
 from threadpoolctl import threadpool_limits
 
 from services.trainer import (
     backtests,
     loading,
-    plots,
     predictions,
     series,
     series_candidate,
     series_intervals,
     series_notices,
+    series_outcome,
     series_pace,
     series_uncertainty,
 )
@@ -32,15 +32,10 @@ from services.trainer.candidates.time_series import Forecaster
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.series_candidate import Candidate
 from services.trainer.series_intervals import Intervals
-from services.trainer.series_rows import Columns
-from services.trainer.series_times import as_text
-from shared.contracts import ForecastPoint, Plan, PlotData
+from shared.contracts import ForecastPoint, Plan
 from shared.errors import CannotTrain
 
 COMPRESSION = ("zlib", 1)
-EXAMPLE_ROWS = 1_000
-"""An example forecasts no more rows than this, with a shorter horizon where there are many series."""
-
 SLACK = 1.3
 """A fit on more steps, while others share the machine, may take so much longer than the last one."""
 _TRIED_SERIES = 200
@@ -111,7 +106,7 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
         candidate.forecast(scored, held, anew=anew), intervals, columns, candidate.scales(held.before)
     )
     metrics = candidate.metrics(compared, held.before)
-    drawn = _drawn(candidate, compared, held.before)
+    drawn = series_outcome.drawn(candidate, compared, held.before)
 
     final, behind = scored, horizon * (1 if anew else 1 + tested.windows[0].number)
     if plan.refit and candidate.clock.fits(SLACK * seconds):
@@ -174,6 +169,7 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
             "intervals": None if intervals is None else intervals.described(),
             "held_out_coverage": series_intervals.coverage(compared, columns.target),
             "refit": behind == 0,
+            "behind": behind,
             **described,
         },
     )
@@ -204,7 +200,7 @@ def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
 def _transform(candidate: Candidate) -> str:
     """The target transform that forecasts the window before the earliest backtest best."""
     columns, horizon = candidate.columns, candidate.horizon
-    number = _numbers(candidate)[0] + 1
+    number = series_candidate.cut_offs(candidate)[0] + 1
     window = backtests.window(candidate.long, columns, horizon, number)
     names = window.steps[columns.id].unique()
     if not len(names) or len(candidate.long) > _TRIED_ROWS:
@@ -229,11 +225,6 @@ def _transform(candidate: Candidate) -> str:
     return min(losses, key=lambda name: losses[name], default=lag_models.TRANSFORMS[0])
 
 
-def _numbers(candidate: Candidate) -> list[int]:
-    windows = int(candidate.plan.details.get("windows", 1))
-    return backtests.planned(candidate.long, candidate.columns, candidate.horizon, windows)
-
-
 def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, float, Tested]:
     """The forecaster of the earliest cut-off, the seconds of its fit, and what all cut-offs gave.
 
@@ -241,7 +232,7 @@ def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, flo
     fit it again; then its state goes on to the other cut-offs with the parameters of the earliest.
     """
     plan, columns = candidate.plan, candidate.columns
-    numbers = _numbers(candidate)
+    numbers = series_candidate.cut_offs(candidate)
     to_follow = 1 + plan.refit
     tested = Tested([], [], [], [], 0)
     earliest, seconds = None, 0.0
@@ -267,28 +258,6 @@ def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, flo
     return earliest, seconds, tested
 
 
-def _drawn(candidate: Candidate, compared: pd.DataFrame, train: pd.DataFrame) -> list[PlotData]:
-    """One plot: of the series with the most behind it."""
-    columns = candidate.columns
-    shown = train[columns.id].value_counts(sort=False).idxmax()
-    ahead = compared[compared[columns.id] == shown]
-    past = train[(train[columns.id] == shown) & train[columns.target].notna()]
-    bands = {}
-    for level in time_series.LEVELS:
-        sides = [time_series.bound("lower", level), time_series.bound("upper", level)]
-        if set(sides) <= set(ahead) and np.isfinite(ahead[sides]).all(axis=None):
-            bands[str(level)] = (ahead[sides[0]].to_numpy(), ahead[sides[1]].to_numpy())
-    return plots.forecast(
-        candidate.model_name,
-        [as_text(moment) for moment in ahead[columns.time]],
-        [None if np.isnan(value) else float(value) for value in ahead[columns.target]],
-        ahead[series.MEAN].to_numpy(),
-        bands,
-        ([as_text(moment) for moment in past[columns.time]], past[columns.target].to_numpy()),
-        series=str(shown) if candidate.plan.series_column else None,
-    )
-
-
 def _described(final: Forecaster) -> dict[str, Any]:
     return {
         "output_column": time_series.output(final),
@@ -307,61 +276,25 @@ def _predictions(tested: Tested, compared: pd.DataFrame) -> predictions.Predicti
     )
 
 
-def _ahead(candidate: Candidate, behind: int) -> pd.DataFrame | None:
-    """The columns known ahead of the steps after the last that a forecaster has seen, `behind` of which are
-    the table's own."""
-    if candidate.future is None or not behind:
-        return candidate.future
-    columns = candidate.columns
-    own = candidate.long.groupby(columns.id, sort=False).tail(behind)
-    every = pd.concat([own[candidate.future.columns], candidate.future], ignore_index=True)
-    return every.sort_values([columns.id, columns.time], kind="stable").reset_index(drop=True)
-
-
 def _forecast(
     candidate: Candidate, forecaster: Forecaster, intervals: Intervals | None, behind: int
 ) -> tuple[list[ForecastPoint], float]:
     """The `horizon` steps after the table's last ones, and milliseconds a step. `behind`: steps of the table
     that the model has not seen."""
-    columns, horizon = candidate.columns, candidate.horizon
-    ahead = _ahead(candidate, behind)
+    columns = candidate.columns
+    ahead = series_outcome.known_ahead(candidate, behind)
     started = time.perf_counter()
-    predicted = time_series.forecast(forecaster, horizon + behind, columns, ahead, intervals=True)
+    predicted = time_series.forecast(forecaster, candidate.horizon + behind, columns, ahead, intervals=True)
     predict_ms = (time.perf_counter() - started) * 1e3 / len(predicted)
     predicted = series_intervals.bounded(predicted, intervals, columns, candidate.scales(candidate.long))
-    predicted = predicted.groupby(columns.id, sort=False).tail(horizon)
-    bands = [name for name in predicted.columns if name.startswith(("@lower_", "@upper_"))]
-    points = []
-    for row in predicted.to_dict("records"):
-        point = ForecastPoint(time=as_text(row[columns.time]), mean=float(row[series.MEAN]))
-        if candidate.plan.series_column:
-            point.series = str(row[columns.id])
-        for name in bands:
-            setattr(point, name[1:], float(row[name]) if np.isfinite(row[name]) else UNSET)
-        points.append(point)
-    return points, predict_ms
+    return series_outcome.points(candidate, predicted), predict_ms
 
 
 def _example(candidate: Candidate, forecaster: Forecaster, behind: int) -> Example:
-    """What `predict` of the pickle answers, row for row, with times as text: to `h`, or to the rows of a
-    table that holds what the model has to know of the steps."""
-    columns = candidate.columns
-    ahead = _ahead(candidate, behind)
-    if ahead is None or not time_series.uses_future(forecaster, columns):
-        count = int(candidate.long[columns.id].nunique())
-        horizon = max(1, min(candidate.horizon, EXAMPLE_ROWS // count))
-        return Example(
-            rows=[{"h": horizon}],
-            predictions=_rows(time_series.raw_forecast(forecaster, horizon, columns), columns),
-        )
-    steps = ahead.groupby(columns.id, sort=False).head(candidate.horizon)
-    predicted = time_series.raw_forecast(forecaster, candidate.horizon, columns, ahead)
-    given = steps if candidate.plan.series_column else steps.drop(columns=columns.id)
-    return Example(rows=_rows(given, columns), predictions=_rows(predicted, columns))
-
-
-def _rows(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = frame.to_dict("records")
-    for row in rows:
-        row[columns.time] = as_text(row[columns.time])
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    ahead = series_outcome.known_ahead(candidate, behind)
+    if ahead is None or not time_series.uses_future(forecaster, candidate.columns):
+        horizon, ahead = series_outcome.example_horizon(candidate), None
+    else:
+        horizon = candidate.horizon
+    predicted = time_series.raw_forecast(forecaster, horizon, candidate.columns, ahead)
+    return series_outcome.example(candidate, ahead, predicted)

@@ -78,6 +78,12 @@ class Candidate(Struct):
         return series_intervals.scales(part, self.columns, self.season_length)
 
 
+def cut_offs(candidate: Candidate) -> list[int]:
+    """The numbers of the windows that every model of the plan is backtested on, the earliest first."""
+    windows = int(candidate.plan.details.get("windows", 1))
+    return backtests.planned(candidate.long, candidate.columns, candidate.horizon, windows)
+
+
 def read(table_path: Path, plan: Plan, model_name: str, threads: int, clock: Clock) -> Candidate:
     """The series of a plan, ready to be fitted on. Raises InvalidRequest where the table is not what the plan
     was made for."""

@@ -69,7 +69,7 @@ def build(model_name: str, given: Situation) -> Forecaster:
     from statsforecast.models import SeasonalNaive
 
     model = series_models.build(model_name, given, given.season_length)
-    model.alias = _output(model.alias, given.columns)
+    model.alias = output_name(model.alias, given.columns)
     # one odd series among many must not cost the others their model
     fallback = SeasonalNaive(given.season_length) if given.series > 1 else None
     return StatsForecast([model], freq=step(given.frequency), n_jobs=1, fallback_model=fallback)
@@ -163,7 +163,7 @@ def forecast(
     forecast is not finite.
     """
     predicted = raw_forecast(forecaster, horizon, columns, future, intervals=intervals)
-    answer = _renamed(predicted, output(forecaster), columns)
+    answer = renamed(predicted, output(forecaster), columns)
     broken = answer.loc[~np.isfinite(answer[MEAN]), columns.id]
     if len(broken):
         raise CannotTrain(f"the model gives no finite forecast for series {broken.iloc[0]!r}")
@@ -206,7 +206,7 @@ def onward(
                 new_df=before[used],
                 X_df=_future_of(forecaster, window, given.horizon, columns),
             )
-            return _renamed(predicted, output(forecaster), columns)
+            return renamed(predicted, output(forecaster), columns)
         return _each_onward(forecaster, before, window, given)
 
 
@@ -272,7 +272,8 @@ def _future_of(
     return steps[[columns.id, columns.time, *names]].reset_index(drop=True)
 
 
-def _renamed(predicted: pd.DataFrame, name: str, columns: Columns) -> pd.DataFrame:
+def renamed(predicted: pd.DataFrame, name: str, columns: Columns) -> pd.DataFrame:
+    """What a forecaster's own `predict` answered in the column `name`, under our names."""
     wanted = {name: MEAN}
     for level in LEVELS:
         wanted |= {f"{name}-lo-{level}": bound("lower", level), f"{name}-hi-{level}": bound("upper", level)}
@@ -356,6 +357,7 @@ def _warm_up_situation(slug: str, columns: Columns, rows: int) -> Situation:
     )
 
 
-def _output(name: str, columns: Columns) -> str:
+def output_name(name: str, columns: Columns) -> str:
+    """`name`, or where it is one of the table's own, another."""
     own = (columns.id, columns.time, columns.target, *columns.known, *columns.static)
     return f"{name}_forecast" if name in own else name

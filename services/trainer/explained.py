@@ -74,7 +74,7 @@ def explained(
     importance = explain.permutation(
         model,
         candidate.measure,
-        rows.features[list(plan.roles)].iloc[rows.test],
+        rows.features.iloc[rows.test][list(plan.roles)],  # a large table is not copied whole for it
         rows.y[rows.test],
         greater_is_better=candidate.greater_is_better,
         seed=plan.seed,

@@ -45,10 +45,10 @@ def forest(graph: Graph, estimator: Any, matrix: str) -> str:
     count = len(estimator.estimators_)
     if estimator.n_outputs_ != 1:
         raise NotConvertible("it has several outputs")
-    _check_size(each.tree_.node_count for each in estimator.estimators_)
+    check_size(each.tree_.node_count for each in estimator.estimators_)
     classifies = is_classifier(estimator)
     trees = [_grown(each.tree_, 1 / count, classifies) for each in estimator.estimators_]
-    return _ensemble(graph, matrix, trees, len(estimator.classes_) if classifies else 1)
+    return ensemble(graph, matrix, trees, len(estimator.classes_) if classifies else 1)
 
 
 def _grown(tree: Any, weight: float, classifies: bool) -> Tree:
@@ -77,7 +77,7 @@ def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     """Histogram boosting: probabilities (rows, classes) or a prediction (rows, 1)."""
     order, known = _categories(estimator)
     rounds = estimator._predictors
-    _check_size(len(tree.nodes) for trees in rounds for tree in trees)
+    check_size(len(tree.nodes) for trees in rounds for tree in trees)
     outputs = len(rounds[0]) if rounds else 1
     trees = [
         _boosted(tree, order, known, first_output=output)
@@ -86,7 +86,7 @@ def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     ]
     raw = graph.add(
         "Add",
-        _ensemble(graph, matrix, trees, outputs),
+        ensemble(graph, matrix, trees, outputs),
         graph.constant(np.reshape(estimator._baseline_prediction, (1, -1)), np.float32),
     )
     link = type(estimator._loss.link).__name__
@@ -185,7 +185,7 @@ def _by_category(
     )
 
 
-def _ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str:
+def ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str:
     """The sum of all leaves reached, (rows, outputs)."""
     ids = [np.full(len(tree.mode), number) for number, tree in enumerate(trees)]
     places = [np.arange(len(tree.mode)) for tree in trees]
@@ -223,6 +223,6 @@ def _ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str
     )
 
 
-def _check_size(nodes: Iterable[int]) -> None:
+def check_size(nodes: Iterable[int]) -> None:
     if (count := sum(nodes)) > MOST_NODES:
         raise NotConvertible(f"its trees have {count:,} nodes, and a file holds {MOST_NODES:,}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,7 @@ from services.trainer.candidates import lag_models, series_models, time_series
 from services.trainer.candidates.time_series import Forecaster
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.series_candidate import Candidate
+from services.trainer.series_deadline import OutOfTime, within
 from services.trainer.series_intervals import Intervals
 from shared.contracts import ForecastPoint, Plan
 from shared.errors import CannotTrain
@@ -38,6 +40,12 @@ from shared.errors import CannotTrain
 COMPRESSION = ("zlib", 1)
 SLACK = 1.3
 """A fit on more steps, while others share the machine, may take so much longer than the last one."""
+_TESTING = 0.9
+"""Of the time there is, less what finishing takes: when the backtests are to be done at the latest."""
+_SEARCHING = 0.4
+"""Of what is left of that: when a first search among all forms of a model gives way to a single one."""
+_TRIED_WITH = 4
+"""Fits that there has to be time for after another transform of a lag model is tried."""
 _TRIED_SERIES = 200
 _TRIED_ROWS = 300_000
 """The transforms of a lag model are compared on so many series, in tables of no more rows."""
@@ -89,17 +97,26 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     held = backtests.window(candidate.long, columns, horizon, 0)
 
     progress(0.02, "Trying a part of the series")
-    _set_pace(candidate, held.before)
-    earliest, seconds, tested = _backtest(candidate, progress)
+    try:
+        with within(candidate.clock.share_of(_TESTING)):
+            _set_pace(candidate, held.before)
+            earliest, seconds, tested = _backtest(candidate, progress)
+    except OutOfTime:
+        raise CannotTrain(
+            f"its backtests were not done within {candidate.clock.elapsed():,.1f} s, which is what there was "
+            "for them; a larger time_budget_s or fewer models would do"
+        ) from None
     intervals = series_intervals.study(tested.compared, columns, candidate.scales(held.before))
     tested_naive = plan.metric, backtests.averages(tested.scores), backtests.averages(tested.naive)
     beats = None if candidate.model_name == "seasonal_naive" else series_notices.beats(*tested_naive)
 
-    scored, anew = earliest, candidate.clock.fits(SLACK * seconds * (1 + plan.refit))
-    if anew:
+    scored, anew = earliest, False
+    if candidate.clock.fits(SLACK * seconds * (1 + plan.refit)):
         progress(0.75, "Fitting on the training part")
         started = time.perf_counter()
-        scored = candidate.fitted(held.before)
+        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(1.0)):
+            scored, anew = candidate.fitted(held.before), True
+    if anew:
         seconds = time.perf_counter() - started
         series_intervals.apply(scored, intervals, horizon, candidate.scales(held.before))
     compared = series_intervals.bounded(
@@ -111,7 +128,9 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     final, behind = scored, horizon * (1 if anew else 1 + tested.windows[0].number)
     if plan.refit and candidate.clock.fits(SLACK * seconds):
         progress(0.85, "Fitting on the whole series")
-        final, behind = candidate.fitted(candidate.long), 0
+        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(1.0)):
+            final, behind = candidate.fitted(candidate.long), 0
+    if behind == 0:
         series_intervals.apply(final, intervals, horizon, candidate.scales(candidate.long))
     notices = series_notices.about(
         candidate.model_name,
@@ -211,15 +230,18 @@ def _transform(candidate: Candidate) -> str:
     given = structs.replace(candidate.situation(candidate.long), shortest=int(lengths.min()))
     least = float(candidate.long[columns.target].min())
     losses: dict[str, float] = {}
+    took = 0.0
     for transform in lag_models.choices(given, least):
-        if losses and not candidate.clock.fits(0):
+        if losses and not candidate.clock.fits(SLACK * took * (1 + _TRIED_WITH)):
             break
+        started = time.perf_counter()
         candidate.choices = {"transform": transform}
         try:
             compared = candidate.forecast(candidate.fitted(window.before), window, anew=True)
         except CannotTrain:
             continue
         found = candidate.metrics(compared, window.before)
+        took = time.perf_counter() - started
         loss = found[candidate.plan.metric]
         losses[transform] = np.inf if loss is None else loss
     return min(losses, key=lambda name: losses[name], default=lag_models.TRANSFORMS[0])
@@ -231,31 +253,47 @@ def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, flo
     At each the model is estimated anew while there is time to do that, to fit it on the training part and to
     fit it again; then its state goes on to the other cut-offs with the parameters of the earliest.
     """
-    plan, columns = candidate.plan, candidate.columns
+    plan, columns, clock = candidate.plan, candidate.columns, candidate.clock
     numbers = series_candidate.cut_offs(candidate)
-    to_follow = 1 + plan.refit
     tested = Tested([], [], [], [], 0)
-    earliest, seconds = None, 0.0
+    earliest, seconds, cut_off_s = None, 0.0, 0.0
     for done, number in enumerate(numbers):
         progress(0.1 + 0.65 * done / len(numbers), f"Backtest {done + 1} of {len(numbers)}")
+        began = time.perf_counter()
         window = backtests.window(candidate.long, columns, candidate.horizon, number)
-        anew = earliest is None or candidate.clock.fits(SLACK * seconds * (len(numbers) - done + to_follow))
-        if anew:
-            started = time.perf_counter()
-            forecaster = candidate.fitted(window.before)
-            seconds = time.perf_counter() - started
+        forecaster = None
         if earliest is None:
-            earliest = forecaster
+            forecaster = earliest = _earliest(candidate, window.before)
+            seconds = time.perf_counter() - began
+        elif not tested.kept:
+            to_come = cut_off_s * (len(numbers) - done) + seconds * (1 + plan.refit)
+            if clock.fits(SLACK * to_come):
+                # it may take far longer than the last one did, but not the time that the rest needs
+                with contextlib.suppress(OutOfTime), within(clock.share_of(0.5)):
+                    forecaster = candidate.fitted(window.before)
+                    seconds = time.perf_counter() - began
         tested.windows.append(window)
-        tested.kept += not anew
-        compared = candidate.forecast(forecaster if anew else earliest, window, anew=anew)
+        tested.kept += forecaster is None
+        compared = candidate.forecast(forecaster or earliest, window, anew=forecaster is not None)
         tested.compared.append(compared)
         tested.scores.append(candidate.metrics(compared, window.before))
         whole = series.filled(window.before, columns)
         naive = backtests.naive(whole, window.steps, columns, candidate.season_length)
         against = backtests.against(naive, window.steps, columns)
         tested.naive.append(candidate.metrics(against, window.before))
+        cut_off_s = time.perf_counter() - began
     return earliest, seconds, tested
+
+
+def _earliest(candidate: Candidate, before: pd.DataFrame) -> Forecaster:
+    """Fitted for the first time: of a model that searches among forms, on a single one where there is no time
+    to search."""
+    searching = candidate.model_name in series_models.SEARCHING
+    if searching and candidate.choices.get("effort", "full") != "single":
+        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(_SEARCHING)):
+            return candidate.fitted(before)
+        candidate.choices |= {"effort": "single"}
+    return candidate.fitted(before)
 
 
 def _described(final: Forecaster) -> dict[str, Any]:

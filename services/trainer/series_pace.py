@@ -22,6 +22,10 @@ _DEAR_STEPS = 60
 """Models that take long even on a short series, and what is tried of them."""
 FITS = 3
 """The earliest cut-off's, the training part's and the last on all there is."""
+_ONE_FIT = 1.5
+"""Of the earliest cut-off alone, whose parameters then do for all: the fit, and its state taken on."""
+_LEAST_STEPS = 30
+"""Of a season's four, or of this many steps a model still learns what it can of many series."""
 _EFFORTS: tuple[Effort, ...] = ("full", "narrow", "single")
 
 TimedFit = Callable[[pd.DataFrame, Effort], float]
@@ -55,8 +59,11 @@ def pace(
     shorter = int(sizes.max() * room / (FITS * expected))
     if shorter >= max(steps // 2, 4 * season):
         return effort, shorter
-    if 1.5 * expected <= room:
+    if _ONE_FIT * expected <= room:
         return effort, None
+    shorter = int(sizes.max() * room / (_ONE_FIT * expected))
+    if shorter >= max(_LEAST_STEPS, 4 * season):
+        return effort, shorter
     raise CannotTrain(
         f"fitting this model on {len(sizes):,} series would take about {expected:,.0f} s, and "
         f"{max(clock.left(), 0):,.0f} s are left for it; a larger time_budget_s would do"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import signal
 import subprocess
 import sys
 from importlib import metadata
@@ -13,7 +15,7 @@ import pytest
 from statsforecast.utils import AirPassengersDF
 from statsmodels.datasets import co2, sunspots
 
-from services.trainer import predictions, report, series, series_pace, series_rows
+from services.trainer import fit_series, predictions, report, series, series_pace, series_rows
 from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.outcome import MODEL_FILE, FitOutcome
@@ -246,7 +248,15 @@ def test_a_long_season_goes_through_loess(tmp_path: Path) -> None:
     assert ets.cv_mean is not None and naive.cv_mean is not None and ets.cv_mean < naive.cv_mean
 
 
-def test_no_time_left_means_the_same_cut_offs_with_the_first_parameters(tmp_path: Path) -> None:
+@pytest.fixture
+def no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is time for is decided as ever, and nothing is stopped."""
+    monkeypatch.setattr(fit_series, "within", lambda _seconds: contextlib.nullcontext())
+
+
+def test_no_time_left_means_the_same_cut_offs_with_the_first_parameters(
+    tmp_path: Path, no_timer: None
+) -> None:
     frame = air()
     plan = plan_for(frame, "month", "passengers")
     hurried = fitted(frame, plan, "auto_ets", tmp_path / "hurried", seconds=0)
@@ -278,7 +288,60 @@ def many(count: int) -> pd.DataFrame:
     )
 
 
-def test_too_many_series_for_the_time_are_refused_before_they_are_fitted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("late", "kept", "behind"),
+    [(1, None, None), (3, 3, 0), (6, 0, 0), (7, 0, 14)],
+    ids=["earliest cut-off", "third cut-off", "training part", "whole series"],
+)
+def test_a_fit_that_runs_out_of_time_is_done_without(
+    late: int, kept: int | None, behind: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer rings in the middle of one of the fits: five cut-offs, the training part, the whole."""
+    fits = 0
+    real = time_series.fit
+
+    def interrupted(*arguments: object) -> object:
+        nonlocal fits
+        fits += 1
+        if fits == late:
+            signal.raise_signal(signal.SIGALRM)
+        return real(*arguments)
+
+    monkeypatch.setattr(time_series, "fit", interrupted)
+    frame = air()
+    plan = plan_for(frame, "month", "passengers")
+    if kept is None:
+        with pytest.raises(
+            CannotTrain, match=r"its backtests were not done within .* a larger time_budget_s"
+        ):
+            fitted(frame, plan, "seasonal_naive", tmp_path)
+        return
+    outcome = fitted(frame, plan, "seasonal_naive", tmp_path)
+    said = {notice.code: notice.evidence for notice in outcome.warnings}
+    assert said.get("validation-shortened") == (f"{kept} of 5" if kept else None)
+    assert outcome.details["behind"] == behind and ("refit-skipped" in said) is (behind > 0)
+    assert outcome.forecast[0].time == "1961-01-31T00:00:00Z" and len(outcome.forecast) == 14
+
+
+def test_a_search_that_takes_too_long_gives_way_to_a_single_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time_series.fit
+
+    def interrupted(forecaster: object, long: pd.DataFrame, given: time_series.Situation) -> object:
+        if given.effort != "single":
+            signal.raise_signal(signal.SIGALRM)
+        return real(forecaster, long, given)
+
+    monkeypatch.setattr(time_series, "fit", interrupted)
+    frame = air()
+    outcome = fitted(frame, plan_for(frame, "month", "passengers", details_windows=1), "auto_ets", tmp_path)
+    assert [notice.code for notice in outcome.warnings] == ["search-shortened"]
+
+
+def test_too_many_series_for_the_time_are_refused_before_they_are_fitted(
+    tmp_path: Path, no_timer: None
+) -> None:
     frame = many(60)
     with pytest.raises(CannotTrain, match=r"on 60 series would take about .* s, and 0 s are left"):
         fitted(frame, plan_for(frame, "t", "y", "id"), "auto_ets", tmp_path, seconds=0)

@@ -65,10 +65,10 @@ class Splits(Struct):
 
 def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     """Probabilities (rows, classes) or a prediction (rows, 1). Raises NotConvertible."""
-    known = _written(estimator)
+    known = written(estimator)
     if "oblivious_trees" not in known or estimator.get_all_params()["loss_function"] not in LOSSES:
         raise NotConvertible("its trees or its loss are not of CatBoost's usual kind")
-    check_size(2 ** (len(each["splits"]) + 1) for each in known["oblivious_trees"])
+    check_size(2 ** (len(each["splits"] or []) + 1) for each in known["oblivious_trees"])
     features = known["features_info"]
     places = {
         kind: {each["feature_index"]: each["flat_feature_index"] for each in features.get(kind) or []}
@@ -96,7 +96,7 @@ def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     return both(graph, graph.add("Sigmoid", raw))
 
 
-def _written(estimator: Any) -> dict[str, Any]:
+def written(estimator: Any) -> dict[str, Any]:
     """The model as JSON, with the hash of every code that a category may have."""
     from catboost import Pool
 
@@ -109,8 +109,8 @@ def _written(estimator: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
         estimator.save_model(str(path), format="json", pool=pool)
-        written: dict[str, Any] = json.loads(path.read_bytes())
-    return written
+        known: dict[str, Any] = json.loads(path.read_bytes())
+    return known
 
 
 def _signed(value: int) -> int:
@@ -123,6 +123,8 @@ def _signed(value: int) -> int:
 
 def _domains(features: dict[str, Any], data: dict[str, Any], hashes: dict[int, int]) -> dict[int, np.ndarray]:
     """The codes that training had of a feature, where they are counted by themselves, too."""
+    if not hashes:
+        return {}
     of_code = np.array([hashes[int(code)] for code in CODES]).astype(np.uint64)
     alone = MULTIPLIER * (MULTIPLIER * of_code)
     known = {}

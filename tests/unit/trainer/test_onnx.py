@@ -106,6 +106,19 @@ def test_every_family_answers_as_its_pickle(task_type: TaskType, slug: str) -> N
     assert task_type is TaskType.REGRESSION or found.equal_labels == 1.0
 
 
+@pytest.mark.parametrize("depth", [0, 3])
+def test_catboost_without_categories(depth: int) -> None:
+    """Also trees that ask for nothing, as it grows them where no split pays."""
+    table = pd.DataFrame({"x": np.tile([0.0, 1.0, np.nan], 60), "y": np.arange(180) / 7})
+    labels = np.where(table["y"] > 9, "yes", "no")
+    columns = prepare.survey(table, dict.fromkeys(table, "numeric"))
+    settings = candidates.Settings(effort=EFFORT)
+    given = candidates.situation(columns, labels, TaskType.CLASSIFICATION, 0, 1, settings=settings)
+    model = candidates.build("catboost", TaskType.CLASSIFICATION, given)
+    model.set_params(model__catboost__depth=depth).fit(table, labels)
+    assert compared(model, table).equal_labels == 1.0
+
+
 @pytest.mark.parametrize("kind", ["flags", "numbers"])
 def test_labels_are_the_tables_own(kind: str) -> None:
     seen, held = rows()

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
+from services.trainer import leakage_sample, split, table, table_copies, table_rows
 from services.trainer import plan as plan_module
-from services.trainer import split, table, table_copies, table_rows
 from services.trainer.profile import profile
 from shared.contracts import Notice, Plan, TaskType, TrainRequest
 from shared.errors import CannotTrain
@@ -177,6 +177,11 @@ def test_nothing_is_said_of_strong_and_honest_features(tmp_path: Path) -> None:
     assert said(planned(linear, tmp_path)) == []
     body = pd.DataFrame({"weight": rng.normal(75, 9, 1_000), "height": rng.normal(1.7, 0.1, 1_000)})
     assert said(planned(body.assign(target=body["weight"] / body["height"] ** 2), tmp_path)) == []
+
+
+@pytest.mark.parametrize(("name", "past"), [("saleslag7", True), ("Previous", True), ("fraud_Flag", False)])
+def test_what_is_named_as_known_from_before(name: str, past: bool) -> None:
+    assert leakage_sample.names_past(name) is past
 
 
 def test_a_lag_is_known_in_time(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,18 @@ def fit(
     left out, and the warnings say so. Raises CannotTrain where the model fails, InvalidRequest where the
     table is not what the plan was made for.
     """
+    furthest = 0.0
+
+    def further(done: float, what: str) -> None:  # also where a part is done again
+        nonlocal furthest
+        furthest = max(furthest, done)
+        progress(furthest, what)
+
     clock = Clock(soft_deadline_s)
-    progress(0.0, "Reading the series")
+    further(0.0, "Reading the series")
     candidate = series_candidate.read(table_path, plan, model_name, threads, clock)
     with threadpool_limits(threads):
-        return _run(candidate, scratch, progress)
+        return _run(candidate, scratch, further)
 
 
 def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
@@ -98,9 +106,8 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
 
     progress(0.02, "Trying a part of the series")
     try:
-        with within(candidate.clock.share_of(_TESTING)):
-            _set_pace(candidate, held.before)
-            earliest, seconds, tested = _backtest(candidate, progress)
+        with _limited(candidate, _TESTING):
+            earliest, seconds, tested = _tried(candidate, held.before, progress)
     except OutOfTime:
         raise CannotTrain(
             f"its backtests were not done within {candidate.clock.elapsed():,.1f} s, which is what there was "
@@ -114,7 +121,7 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     if candidate.clock.fits(SLACK * seconds * (1 + plan.refit)):
         progress(0.75, "Fitting on the training part")
         started = time.perf_counter()
-        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(1.0)):
+        with contextlib.suppress(OutOfTime), _limited(candidate, 1.0):
             scored, anew = candidate.fitted(held.before), True
     if anew:
         seconds = time.perf_counter() - started
@@ -128,7 +135,7 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     final, behind = scored, horizon * (1 if anew else 1 + tested.windows[0].number)
     if plan.refit and candidate.clock.fits(SLACK * seconds):
         progress(0.85, "Fitting on the whole series")
-        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(1.0)):
+        with contextlib.suppress(OutOfTime), _limited(candidate, 1.0):
             final, behind = candidate.fitted(candidate.long), 0
     if behind == 0:
         series_intervals.apply(final, intervals, horizon, candidate.scales(candidate.long))
@@ -200,11 +207,39 @@ def packages(forecaster: Forecaster) -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in [*_PACKAGES[family], *_ALWAYS]]
 
 
-def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
-    """Find out what there is time for, and how a lag model learns these series best."""
-    if candidate.model_name in lag_models.BUILDERS:
-        candidate.choices = {"transform": _transform(candidate)}
-        return
+def _limited(candidate: Candidate, share: float) -> AbstractContextManager[None]:
+    """OutOfTime in the block once a share of the time left has passed. Not for the seasonal naive: all others
+    are measured by it, and it takes next to none."""
+    if candidate.model_name == "seasonal_naive":
+        return contextlib.nullcontext()
+    return within(candidate.clock.share_of(share))
+
+
+def _tried(candidate: Candidate, train: pd.DataFrame, progress: Progress) -> tuple[Forecaster, float, Tested]:
+    """What `_backtest` answers, with the choices that there is time for and that learn these series best; or
+    with the next best, where those fail on a backtest."""
+    if candidate.model_name not in lag_models.BUILDERS:
+        candidate.choices = _pace(candidate, train)
+        return _backtest(candidate, progress)
+    transforms = _transforms(candidate)
+    found = series_pace.shared_history(
+        train,
+        candidate.columns,
+        candidate.season_length,
+        candidate.clock,
+        lambda part: series_pace.seconds(lambda: candidate.fitted(part)),
+    )
+    history = {"history": len(candidate.long) if found is None else found}
+    for transform in transforms[:-1]:
+        candidate.choices = {"transform": transform} | history
+        with contextlib.suppress(CannotTrain):
+            return _backtest(candidate, progress)
+    candidate.choices = {"transform": transforms[-1]} | history
+    return _backtest(candidate, progress)
+
+
+def _pace(candidate: Candidate, train: pd.DataFrame) -> dict[str, Any]:
+    """The effort and the history that there is time for."""
 
     def timed(part: pd.DataFrame, effort: series_models.Effort) -> float:
         candidate.choices = {"effort": effort}
@@ -213,17 +248,17 @@ def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
     effort, history = series_pace.pace(
         candidate.model_name, train, candidate.columns, candidate.season_length, candidate.clock, timed
     )
-    candidate.choices = {"effort": effort} | ({} if history is None else {"history": history})
+    return {"effort": effort} | ({} if history is None else {"history": history})
 
 
-def _transform(candidate: Candidate) -> str:
-    """The target transform that forecasts the window before the earliest backtest best."""
+def _transforms(candidate: Candidate) -> list[str]:
+    """Target transforms, the one first that forecasts the window before the earliest backtest best."""
     columns, horizon = candidate.columns, candidate.horizon
     number = series_candidate.cut_offs(candidate)[0] + 1
     window = backtests.window(candidate.long, columns, horizon, number)
     names = window.steps[columns.id].unique()
     if not len(names) or len(candidate.long) > _TRIED_ROWS:
-        return lag_models.TRANSFORMS[0]
+        return [lag_models.TRANSFORMS[0]]
     tried = names[np.linspace(0, len(names) - 1, min(_TRIED_SERIES, len(names))).astype(int)]
     window = Window(number, *(part[part[columns.id].isin(tried)] for part in (window.before, window.steps)))
     lengths = candidate.long.groupby(columns.id, sort=False).size()
@@ -244,7 +279,7 @@ def _transform(candidate: Candidate) -> str:
         took = time.perf_counter() - started
         loss = found[candidate.plan.metric]
         losses[transform] = np.inf if loss is None else loss
-    return min(losses, key=lambda name: losses[name], default=lag_models.TRANSFORMS[0])
+    return sorted(losses, key=lambda name: losses[name]) or [lag_models.TRANSFORMS[0]]
 
 
 def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, float, Tested]:
@@ -269,7 +304,7 @@ def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, flo
             to_come = cut_off_s * (len(numbers) - done) + seconds * (1 + plan.refit)
             if clock.fits(SLACK * to_come):
                 # it may take far longer than the last one did, but not the time that the rest needs
-                with contextlib.suppress(OutOfTime), within(clock.share_of(0.5)):
+                with contextlib.suppress(OutOfTime), _limited(candidate, 0.5):
                     forecaster = candidate.fitted(window.before)
                     seconds = time.perf_counter() - began
         tested.windows.append(window)
@@ -290,7 +325,7 @@ def _earliest(candidate: Candidate, before: pd.DataFrame) -> Forecaster:
     to search."""
     searching = candidate.model_name in series_models.SEARCHING
     if searching and candidate.choices.get("effort", "full") != "single":
-        with contextlib.suppress(OutOfTime), within(candidate.clock.share_of(_SEARCHING)):
+        with contextlib.suppress(OutOfTime), _limited(candidate, _SEARCHING):
             return candidate.fitted(before)
         candidate.choices |= {"effort": "single"}
     return candidate.fitted(before)
@@ -324,6 +359,8 @@ def _forecast(
     started = time.perf_counter()
     predicted = time_series.forecast(forecaster, candidate.horizon + behind, columns, ahead, intervals=True)
     predict_ms = (time.perf_counter() - started) * 1e3 / len(predicted)
+    if time_series.is_lag_model(forecaster):
+        time_series.check_near(predicted, candidate.long, columns)
     predicted = series_intervals.bounded(predicted, intervals, columns, candidate.scales(candidate.long))
     return series_outcome.points(candidate, predicted), predict_ms
 

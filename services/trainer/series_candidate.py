@@ -63,12 +63,14 @@ class Candidate(Struct):
 
     def forecast(self, forecaster: Forecaster, window: Window, *, anew: bool) -> pd.DataFrame:
         """What `forecaster` says of a window beside what came; `anew`: fitted on all before it, not on an
-        earlier part."""
+        earlier part. Raises CannotTrain where a model for all series runs away from them."""
         if anew:
             said = time_series.forecast(forecaster, self.horizon, self.columns, window.steps, intervals=True)
         else:
             whole = series.filled(window.before, self.columns)
             said = time_series.onward(forecaster, whole, window.steps, self.situation(whole))
+        if time_series.is_lag_model(forecaster):
+            time_series.check_near(said, window.before, self.columns)
         return backtests.against(said, window.steps, self.columns)
 
     def metrics(self, compared: pd.DataFrame, before: pd.DataFrame) -> dict[str, float | None]:

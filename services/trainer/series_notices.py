@@ -44,9 +44,9 @@ def about(
         said.append(_parameters_kept(kept, cut_offs))
     if refit_skipped:
         said.append(_refit_skipped())
+    if longest > history:
+        said.append(_history_shortened(history, longest))
     if not time_series.is_lag_model(final):
-        if longest > history:
-            said.append(_history_shortened(history, longest))
         effort = _effort(model_name, final)
         if effort is not None:
             said.append(effort)

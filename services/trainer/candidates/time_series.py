@@ -30,14 +30,15 @@ Forecaster: TypeAlias = Any
 LEVELS = (80, 95)
 """Prediction intervals, in percent."""
 _FAR = 10.0
+_AWAY = 0.05
 HISTORY = 10_000
-"""Steps of each series that the statistical models see: their time grows with them, their states forget."""
+"""Steps of each series that a model sees: its time grows with them, and what it keeps of them hardly."""
 
 
 class Situation(Struct, kw_only=True):
     """What a forecaster's settings depend on: the plan's choices, and the part it is fitted on: how many
     `series`, the `usual` and the `shortest` length, and `rows` in all. `texts`: the columns that are
-    encoded. `history`: steps of a series that the statistical models see. `effort` and `transform`: see
+    encoded. `history`: steps of a series that a model sees. `effort` and `transform`: see
     `series_models` and `lag_models`. `left` answers the seconds until a fit has to give up."""
 
     model_name: str
@@ -95,17 +96,20 @@ def fit(forecaster: Forecaster, long: pd.DataFrame, given: Situation) -> Forecas
         try:
             if is_lag_model(forecaster):
                 static = list(columns.static)
-                known = [*base, *columns.known, *static]
-                return forecaster.fit(long[known], **named, static_features=static, validate_data=False)
+                seen = _seen(long[[*base, *columns.known, *static]], given)
+                return forecaster.fit(seen, **named, static_features=static, validate_data=False)
             numbers = [name for name in columns.known if name not in given.texts]
             used = [*base, *(numbers if series_models.uses_columns(forecaster.models[0]) else [])]
-            return _fit_each(
-                forecaster, long[used].groupby(columns.id, sort=False).tail(given.history), given
-            )
+            return _fit_each(forecaster, _seen(long[used], given), given)
         except CannotTrain:
             raise
         except Exception as error:
             raise CannotTrain(f"the model could not be fitted: {error}") from error
+
+
+def _seen(long: pd.DataFrame, given: Situation) -> pd.DataFrame:
+    """The last steps of each series, as many as a model sees."""
+    return long.groupby(given.columns.id, sort=False).tail(given.history)
 
 
 def _fit_each(forecaster: StatsForecast, long: pd.DataFrame, given: Situation) -> StatsForecast:
@@ -203,7 +207,7 @@ def onward(
             used = [columns.id, columns.time, columns.target, *columns.known, *columns.static]
             predicted = forecaster.predict(
                 h=given.horizon,
-                new_df=before[used],
+                new_df=_seen(before[used], given),
                 X_df=_future_of(forecaster, window, given.horizon, columns),
             )
             return renamed(predicted, output(forecaster), columns)
@@ -249,6 +253,19 @@ def _stays_near(forecasts: np.ndarray, y: np.ndarray) -> bool:
     return bool(
         np.isfinite(forecasts).all() and forecasts.min() >= low - far and forecasts.max() <= high + far
     )
+
+
+def check_near(said: pd.DataFrame, before: pd.DataFrame, columns: Columns) -> None:
+    """Raise CannotTrain where forecasts of more than a few of the series are no numbers, or further from them
+    than ten times what they ever spanned: a model for all of them has no stand-in for one."""
+    spans = before.groupby(columns.id, sort=False)[columns.target].agg(["min", "max"])
+    ends = said.groupby(columns.id, sort=False)[MEAN].agg(["min", "max"])
+    broken = ~np.isfinite(said[MEAN]).groupby(said[columns.id], sort=False).all()
+    low, high = (spans[side].reindex(ends.index) for side in ("min", "max"))
+    far = _FAR * np.maximum(high - low, 1e-6 * np.maximum(low.abs(), high.abs()))
+    away = broken.reindex(ends.index) | (ends["min"] < low - far) | (ends["max"] > high + far)
+    if away.mean() > _AWAY:
+        raise CannotTrain("its forecasts run away from the series")
 
 
 def _parts(frame: pd.DataFrame, columns: Columns) -> dict[object, slice]:

@@ -80,7 +80,7 @@ def test_intervals_hold_what_they_promise(passengers: dict[str, tuple[FitOutcome
         found = outcome.details["intervals"]
         assert found["steps"] == 70
         assert found["method"] in ("widened", "conformal")
-        assert abs(found["coverage"]["80"] - 0.8) < 0.13 and abs(found["coverage"]["95"] - 0.95) < 0.06
+        assert abs(found["coverage"]["80"] - 0.8) < 0.15 and abs(found["coverage"]["95"] - 0.95) < 0.06
         if found["method"] == "widened":
             # what the model itself would have said held too little
             assert found["factor"] > 1 and found["own_coverage"]["95"] < found["coverage"]["95"]
@@ -314,9 +314,9 @@ def test_a_fit_that_runs_out_of_time_is_done_without(
         with pytest.raises(
             CannotTrain, match=r"its backtests were not done within .* a larger time_budget_s"
         ):
-            fitted(frame, plan, "seasonal_naive", tmp_path)
+            fitted(frame, plan, "seasonal_window_average", tmp_path)
         return
-    outcome = fitted(frame, plan, "seasonal_naive", tmp_path)
+    outcome = fitted(frame, plan, "seasonal_window_average", tmp_path)
     said = {notice.code: notice.evidence for notice in outcome.warnings}
     assert said.get("validation-shortened") == (f"{kept} of 5" if kept else None)
     assert outcome.details["behind"] == behind and ("refit-skipped" in said) is (behind > 0)
@@ -367,6 +367,25 @@ def test_what_there_is_time_for_is_found_out_on_a_part(
     assert found[1] is None if answer[1] is None else found[1] == pytest.approx(answer[1], rel=0.2)
 
 
+@pytest.mark.parametrize(("a_row", "steps"), [(1e-6, None), (4e-5, 333), (1e-3, "30 steps of each of 200")])
+def test_a_model_for_all_series_sees_as_much_of_them_as_there_is_time_for(
+    a_row: float, steps: int | str | None
+) -> None:
+    columns = series_rows.Columns(id="id", time="t", target="y")
+    long = pd.DataFrame(
+        {"id": np.repeat(np.arange(200), 1_000), "t": np.tile(np.arange(1_000), 200), "y": 0.0}
+    )
+
+    def found() -> int | None:
+        return series_pace.shared_history(long, columns, 7, Clock(10), lambda part: a_row * len(part))
+
+    if isinstance(steps, str):
+        with pytest.raises(CannotTrain, match=steps):
+            found()
+    else:  # 8 s for three fits of 200 series
+        assert found() == (None if steps is None else pytest.approx(steps, rel=0.05))
+
+
 def test_a_model_that_fails_says_why(tmp_path: Path) -> None:
     frame = pd.DataFrame({"t": np.arange(40), "y": np.tile([1.0, 2, 3, 4], 10)})
     plan = plan_for(frame, "t", "y", season_length=4)
@@ -382,6 +401,29 @@ def test_a_series_that_a_model_cannot_take_gets_a_stand_in(tmp_path: Path) -> No
     outcome = fitted(frame, plan_for(frame, "t", "y", "id", season_length=4), "auto_ces", tmp_path)
     assert [(w.code, w.evidence) for w in outcome.warnings] == [("series-replaced", "'odd'")]
     assert [p.mean for p in outcome.forecast if p.series == "odd"][:2] == [1.0, 2.0]
+
+
+def test_a_model_for_all_series_that_runs_away_learns_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learnt: list[bool] = []
+    real = time_series.forecast
+
+    def wild(forecaster: object, *arguments: object, **named: object) -> pd.DataFrame:
+        said = real(forecaster, *arguments, **named)
+        learnt.append("Sklearn" in str(forecaster.ts.target_transforms))  # logarithms
+        return said.assign(**{series.MEAN: said[series.MEAN] * (1e6 if learnt[-1] else 1)})
+
+    monkeypatch.setattr(time_series, "forecast", wild)
+    monkeypatch.setattr(fit_series, "_transforms", lambda _candidate: ["log", "difference"])
+    frame = air()
+    plan = plan_for(frame, "month", "passengers", details_windows=2)
+    outcome = fitted(frame, plan, "ridge", tmp_path)
+    assert learnt[0] and not any(learnt[1:])
+    assert all(100 < point.mean < 1_000 for point in outcome.forecast)
+    monkeypatch.setattr(fit_series, "_transforms", lambda _candidate: ["log"])
+    with pytest.raises(CannotTrain, match="run away from the series"):
+        fitted(frame, plan, "ridge", tmp_path)
 
 
 def test_a_forecast_that_runs_away_is_not_taken() -> None:

@@ -40,6 +40,10 @@ FEW_KINDS = 40
 """Columns that one of these roles comes to in the widest matrix, that of linear models. A category of few
 kinds has one for each, and so have whole numbers of few kinds beside their own."""
 
+KEPT_BYTES = 512 * 2**20
+"""Prepared parts of folds are kept for what else is tried on them while all of one split are smaller than
+this; the search for settings has a split of its own. Of a table that had to be narrowed none are."""
+
 TEXT_BYTES = 57
 """CPython's str, beside its characters; a cell is a pointer of 8 bytes to one, shared by equal cells."""
 
@@ -109,7 +113,8 @@ def share(
         rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
         room = max(memory_bytes - LIBRARIES_BYTES, SMALL_BYTES)
         made = Share(target=target, of=rows, stratified=classes, seed=seed)
-        if rows * row_needs(_row_bytes(reader, reader.schema), width) <= room:
+        needed = rows * row_needs(_row_bytes(reader, reader.schema), width)
+        if needed + 2 * min(needed, KEPT_BYTES) <= room:
             return made
         made.narrow = True
         fitting = int(room / row_needs(_row_bytes(reader, _narrowed(reader, target)), width))

@@ -29,7 +29,7 @@ _PLOT_KINDS = frozenset(PlotKind)
 class ResultPlot(Struct, kw_only=True):
     """`data` is for drawing it oneself; `svg_url` the plot as it was drawn. All are of held-out rows, but for
     `learning_curve` (validation scores by the rows fitted on), which only models have that were the best of
-    the run when they ended."""
+    the run when they ended, and an ensemble of theirs: of its best member, whose label is `member`."""
 
     model_name: str
     kind: PlotKind

@@ -25,7 +25,7 @@ from services.trainer.explained import HeldOut, drawn_of, how_sure
 from services.trainer.fit import COMPRESSION
 from services.trainer.outcome import MODEL_FILE, Choice, FitOutcome, Importance, Member, Progress
 from services.trainer.table_rows import Rows, read
-from shared.contracts import METRICS, Plan
+from shared.contracts import METRICS, Plan, PlotData
 
 LEAST_IN_COMMON = 0.5
 """Of the best member's validated rows, what a member has to have been validated on to be one."""
@@ -127,7 +127,7 @@ def _combine(
     example = explain.example(model, rows.features, rows.test)
     predict_ms = _milliseconds(model, rows)
 
-    scores = crossed.scores
+    scores = ensemble.fair(judge, panel.oof, panel.fold, learnt, crossed)
     cv_mean = float(np.mean(scores)) if scores else None
     left = max(seconds - (time.monotonic() - started), 0.2)
     spread, intervals = how_sure(
@@ -146,6 +146,7 @@ def _combine(
         plots=[
             *drawn_of(plan, rows, model_name, held_out, intervals),
             *plots.importance(model_name, plan.metric, importance),
+            *_learning_curve(model_name, chosen),
         ],
         importance=importance,
         uncertainty=spread,
@@ -240,6 +241,12 @@ def _importance(learnt: Learnt, panel: Panel) -> list[Importance]:
             variances[each.feature] = variances.get(each.feature, 0.0) + (share / whole * each.std) ** 2
     found = [Importance(feature, mean, variances[feature] ** 0.5) for feature, mean in means.items()]
     return sorted(found, key=lambda each: -each.mean)
+
+
+def _learning_curve(model_name: str, chosen: Sequence[Member]) -> list[PlotData]:
+    """Of the best of them that has one: they are best first."""
+    best = next((member for member in chosen if member.learning_curve is not None), None)
+    return [] if best is None else plots.members_learning_curve(model_name, best.label, best.learning_curve)
 
 
 def _packages(members: Sequence[Member]) -> list[str]:

@@ -225,6 +225,9 @@ def test_copies_are_on_one_side_of_every_split(make: Any, grouped: bool, tmp_pat
     rows, parts = sides(made, tmp_path)
     assert len(parts) == 6
     assert not any(learned & held for learned, held in parts)
+    # as an ensemble reads them, which sees no features
+    few, _ = table_rows.read(tmp_path / "table.arrow", made, ["target", "site"] if grouped else ["target"])
+    assert (few.test.tolist(), few.groups.tolist()) == (rows.test.tolist(), rows.groups.tolist())
     if grouped:
         site = rows.features["site"].to_numpy()
         assert not set(site[rows.train]) & set(site[rows.test])

@@ -82,6 +82,7 @@ class Results(Struct, kw_only=True):
     the task type, cv_mean, cv_std, fit_seconds, predict_ms_per_row, size_bytes, status, reason, and
     score_low, score_high (the bootstrap interval around cv_mean) and tied_with_best (whether the interval of
     the difference to the best contains zero; null for the best itself and where it is unknown).
+    Of an ensemble, fit_seconds, predict_ms_per_row and size_bytes are those of all its members together.
     `importance`, `uncertainty` and, for a regression, `intervals` (prediction intervals): by model_name.
     `forecast`: the best model's, for time series.
     """

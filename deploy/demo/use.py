@@ -10,10 +10,9 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.client import DemoFailed
+from deploy.demo.client import PATIENCE_S, DemoFailed
 
 SHOWN_ROWS = 5
-PREDICT_S = 120
 COMMAND = ["predict.py", "example.json"]
 
 
@@ -37,17 +36,21 @@ def predict(folder: Path) -> list[tuple[str, str]]:
 
     Raises DemoFailed with its words where it fails, or where the predictions are not the recorded ones.
     """
-    ran = subprocess.run(
-        [sys.executable, *COMMAND],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PREDICT_S,
-        check=False,
-    )
+    what = f"python {' '.join(COMMAND)} in {folder}"
+    try:
+        ran = subprocess.run(
+            [sys.executable, *COMMAND],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise DemoFailed(f"{what} had no answer after {PATIENCE_S} s") from None
     if ran.returncode != 0:
-        raise DemoFailed(f"python {' '.join(COMMAND)} in {folder}: {ran.stderr.strip()}")
+        raise DemoFailed(f"{what}: {ran.stderr.strip()}")
     predictions = json.loads(ran.stdout)[:SHOWN_ROWS]
     if predictions and isinstance(predictions[0], dict):
         return [(f"step {number}", row_words(row)) for number, row in enumerate(predictions, 1)]

@@ -73,6 +73,18 @@ def _float_threshold(threshold: np.ndarray) -> np.ndarray:
     return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
+def _decimal_threshold(threshold: np.ndarray) -> np.ndarray:
+    """A float32 on whose side every number of nine digits or fewer is as it is on that of `threshold`.
+
+    Thresholds are compared as float64, and lie in the middle between two values: on a table of cents that is
+    often a value of another row, or its neighbor among the floats, and both are the same as float32.
+    """
+    rounded = threshold.astype(np.float32)
+    meant = np.array([float(f"{each:.9g}") for each in threshold])
+    below = (meant > threshold) & (meant.astype(np.float32) == rounded)
+    return np.where(below, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+
 def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     """Histogram boosting: probabilities (rows, classes) or a prediction (rows, 1)."""
     order, known = _categories(estimator)
@@ -125,8 +137,7 @@ def _boosted(predictor: Any, order: np.ndarray, known: list[np.ndarray], first_o
     tree = Tree(
         mode=np.where(is_leaf, LEAF, LESS_OR_EQUAL),
         feature=np.where(is_leaf, 0, order[np.where(is_leaf, 0, nodes["feature_idx"])]),
-        # compared as float64, and often with a value of the table itself: both are rounded alike
-        value=np.where(is_leaf, 0.0, np.clip(threshold, -FLOAT_MAX, FLOAT_MAX)),
+        value=np.where(is_leaf, 0.0, _decimal_threshold(np.clip(threshold, -FLOAT_MAX, FLOAT_MAX))),
         yes=np.where(is_leaf, 0, nodes["left"]).astype(np.int64),
         no=np.where(is_leaf, 0, nodes["right"]).astype(np.int64),
         missing_yes=np.where(is_leaf, 0, nodes["missing_go_to_left"]),

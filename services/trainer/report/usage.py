@@ -109,7 +109,7 @@ def asks_ahead(rows: list[dict[str, Any]]) -> bool:
 
 def _names(plan: Plan) -> str:
     named = [f"its {what} {code(name)}" for what, name in _keys(plan)]
-    return " and ".join([*named, "the forecast, called as the model"])
+    return f"{', '.join(named)} and the forecast, in a column called as the model"
 
 
 def _keys(plan: Plan) -> list[tuple[str, str]]:

@@ -93,6 +93,7 @@ def _neighbors_told_apart(model: Any, held: pd.DataFrame) -> np.ndarray:
     return distances[:, last] - distances[:, last - 1] > 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # a network is not fitted to its end here
 @pytest.mark.parametrize(("task_type", "slug"), SLUGS)
 def test_every_family_answers_as_its_pickle(task_type: TaskType, slug: str) -> None:
     _, held = rows()
@@ -117,6 +118,19 @@ def test_catboost_without_categories(depth: int) -> None:
     model = candidates.build("catboost", TaskType.CLASSIFICATION, given)
     model.set_params(model__catboost__depth=depth).fit(table, labels)
     assert compared(model, table).equal_labels == 1.0
+
+
+def test_numbers_that_lie_just_where_trees_compare_go_the_same_way() -> None:
+    """Cents: what lies in the middle between two of them is a third, or its neighbor among the floats."""
+    cents = np.arange(0, 400)
+    table = pd.DataFrame({"price": cents / 100})
+    seen, held = table[::2], table[1::2].reset_index(drop=True)
+    y = np.sin(seen["price"] * 9).to_numpy() * np.arange(200)
+    columns = prepare.survey(seen, {"price": "numeric"})
+    given = candidates.situation(columns, y, TaskType.REGRESSION, 0, 1)
+    model = candidates.build("hist_gradient_boosting", TaskType.REGRESSION, given).fit(seen, y)
+    found = compared(model, held)
+    assert found.max_abs_difference < 0.1 * found.tolerance
 
 
 @pytest.mark.parametrize("kind", ["flags", "numbers"])

@@ -654,7 +654,7 @@ def test_the_card_says_what_a_forecast_has_to_be_given() -> None:
         "python predict.py --horizon 2 --out forecast.csv",
         "python predict.py --horizon 2 --interval 80",
         "model.predict(h=2)",
-        "a row for each, with its series `shop` and its time `month` and the forecast",
+        "a row for each, with its series `shop`, its time `month` and the forecast",
         "**`ridge` goes by what is known of the steps to come** (`promotion`)",
         "with a row for each step of each series",
         "in the columns `shop`, `month`, `promotion`. As many steps",

@@ -119,7 +119,7 @@ def _combine(
     shares = np.array([choice.weights.get(member.slug, 0.0) for member in panel.members])
     shares /= shares.sum()
     tested = _tested(candidate, panel, np.tile(shares, (len(panel.windows), 1)))
-    scores, naive = _scores(candidate, panel.windows, tested)
+    scores = _scores(candidate, panel.windows, tested)
     # how far off it may be is told by averages that had not seen the cut-off
     crossed = _tested(candidate, panel, series_ensemble.crossed(panel.losses))
     scales = candidate.scales(panel.held.before)
@@ -127,7 +127,7 @@ def _combine(
     compared = _beside(shares @ panel.test, panel.held, candidate)
     compared = series_intervals.bounded(compared, intervals, columns, scales)
     metrics = candidate.metrics(compared, panel.held.before)
-    compare = plan.metric, backtests.averages(scores), backtests.averages(naive)
+    compare = plan.metric, backtests.averages(scores), backtests.averages(_naive(candidate, panel.windows))
     beats = series_notices.beats(*compare)
     took = time.monotonic() - started
 
@@ -187,7 +187,7 @@ def _combine(
             "windows": len(panel.windows),
             "validation": compare[1],
             "validation_seasonal_naive": compare[2],
-            "validation_crossed": backtests.averages(_scores(candidate, panel.windows, crossed)[0]),
+            "validation_crossed": backtests.averages(_scores(candidate, panel.windows, crossed)),
             "intervals": None if intervals is None else intervals.described(),
             "held_out_coverage": series_intervals.coverage(compared, columns.target),
             "refit": behind == 0,
@@ -274,16 +274,21 @@ def _beside(values: np.ndarray, window: Window, candidate: Candidate) -> pd.Data
 
 def _scores(
     candidate: Candidate, windows: Sequence[Window], tested: Sequence[pd.DataFrame]
-) -> tuple[list[dict[str, float | None]], list[dict[str, float | None]]]:
-    """Metrics of each window, and those of the seasonal naive on the same steps."""
+) -> list[dict[str, float | None]]:
+    """Metrics of each window, as of every model."""
+    both = zip(windows, tested, strict=True)
+    return [candidate.metrics(compared, window.before) for window, compared in both]
+
+
+def _naive(candidate: Candidate, windows: Sequence[Window]) -> list[dict[str, float | None]]:
+    """Metrics of the seasonal naive on the same steps."""
     columns = candidate.columns
-    ours, naive = [], []
-    for window, compared in zip(windows, tested, strict=True):
-        ours.append(candidate.metrics(compared, window.before))
+    said = []
+    for window in windows:
         whole = series.filled(window.before, columns)
-        said = backtests.naive(whole, window.steps, columns, candidate.season_length)
-        naive.append(candidate.metrics(backtests.against(said, window.steps, columns), window.before))
-    return ours, naive
+        forecasts = backtests.naive(whole, window.steps, columns, candidate.season_length)
+        said.append(backtests.against(forecasts, window.steps, columns))
+    return _scores(candidate, windows, said)
 
 
 def _assembled(

@@ -72,7 +72,7 @@ def plan_for(
 
 
 def fitted(
-    frame: pd.DataFrame, plan: Plan, model_name: str, folder: Path, *, seconds: float = 100
+    frame: pd.DataFrame, plan: Plan, model_name: str, folder: Path, *, seconds: float = 1_000
 ) -> FitOutcome:
     folder.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pandas(frame, preserve_index=False)

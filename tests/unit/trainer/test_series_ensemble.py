@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ import pytest
 from services.trainer import predictions, report, series_ensemble, steps
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.report import predict
-from shared.contracts import Plan
+from shared.check_request import check_request
+from shared.contracts import Plan, TaskType, TrainRequest, not_onnx, not_skops
 from tests.unit.trainer.series_fits import air, fitted, plan_for
 from tests.unit.trainer.test_fit_series import promoted
 
@@ -202,6 +204,21 @@ def test_bounds_end_where_the_backtests_did(run: Run, combined: tuple[FitOutcome
     assert len(predict.forecast(path, 20, None, schema, None)) == 20
     with pytest.raises(predict.Problem, match="known for 14 steps ahead"):
         predict.forecast(path, 20, None, schema, 80)
+
+
+def test_an_average_of_forecasters_is_asked_for_by_name_and_taken_home_as_a_pickle() -> None:
+    request = TrainRequest(
+        file_id=uuid.uuid4(),
+        target="y",
+        task_type="time_series",
+        time_column="t",
+        models=["auto_ets", "ridge", "weighted_ensemble"],
+    )
+    assert check_request(request, ["t", "y"], None) == []
+    request.models = ["auto_ets", "weighted_ensemble", "stacked_ensemble"]
+    assert [pointer for pointer, _ in check_request(request, ["t", "y"], None)] == ["/models/1", "/models/2"]
+    for refused in (not_skops, not_onnx):
+        assert "take the pickle" in str(refused(TaskType.TIME_SERIES, "weighted_ensemble"))
 
 
 def test_a_model_far_ahead_of_all_others_stays_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from services.trainer import (
     series_ensemble_fit,
 )
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, FitOutcome, Member
+from services.trainer.series_deadline import OutOfTime, within
 from shared.contracts import ENSEMBLES, MODELS, Plan, TaskType, TrainRequest
 from shared.errors import CannotTrain
 from tests.bench.models import environments
@@ -182,9 +183,10 @@ def _outcomes(arrow: Path, made: Plan, folder: Path) -> Iterator[tuple[str, FitO
         scratch.mkdir(parents=True)
         share = min(left, 2 * left / (len(models) - at))
         try:
-            found = fit_series.fit(arrow, made, slug, scratch, share, 1, _silent)
-        except CannotTrain as error:
-            print(f"    {slug}: {error}", flush=True)
+            with within(left):  # where a run kills the fit's process
+                found = fit_series.fit(arrow, made, slug, scratch, share, 1, _silent)
+        except (CannotTrain, OutOfTime) as error:
+            print(f"    {slug}: {str(error) or 'not done when the time budget ended'}", flush=True)
             continue
         members.append(_member(slug, found, scratch))
         yield slug, found
@@ -192,14 +194,19 @@ def _outcomes(arrow: Path, made: Plan, folder: Path) -> Iterator[tuple[str, FitO
         scratch = folder / slug
         scratch.mkdir()
         left = ends - time.monotonic()
-        choice = series_ensemble_fit.choose(arrow, made, slug, members, left, _silent)
-        if choice.reason is None:
-            yield (
-                slug,
-                series_ensemble_fit.combine(arrow, made, slug, members, choice, scratch, left, 1, _silent),
-            )
-        else:
-            print(f"    {slug}: {choice.reason}", flush=True)
+        try:
+            with within(left):
+                choice = series_ensemble_fit.choose(arrow, made, slug, members, left, _silent)
+                if choice.reason is not None:
+                    print(f"    {slug}: {choice.reason}", flush=True)
+                    continue
+                found = series_ensemble_fit.combine(
+                    arrow, made, slug, members, choice, scratch, left, 1, _silent
+                )
+        except (CannotTrain, OutOfTime) as error:
+            print(f"    {slug}: {str(error) or 'not done when the time budget ended'}", flush=True)
+            continue
+        yield slug, found
 
 
 def _silent(_done: float, _what: str) -> None:

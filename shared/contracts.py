@@ -308,6 +308,9 @@ class LeaderboardRow(Struct, kw_only=True):
     """`metrics` holds every metric of the task type in its natural sign; undefined ones are null.
 
     On the wire the metrics stand between `algorithm` and `cv_mean`, flat, as the contract has them.
+    `fit_seconds`: one fit on the training part; of an ensemble the fits of all its members and what combining
+    them took. `predict_ms_per_row`: a row's share of a batch of held-out rows, all members of an ensemble
+    asked. `size_bytes`: of the pickle, in which an ensemble holds copies of its members.
     `score_low`, `score_high`: the bootstrap interval around `cv_mean` (`Uncertainty`). `tied_with_best`:
     whether the difference to the best model's may be none; null for the best itself and where it is unknown.
     """
@@ -453,6 +456,7 @@ _MODELS: dict[TaskType, list[tuple[str, str, str]]] = {
         ("mstl", "MSTL", "Multiple Seasonal-Trend Decomposition by Loess (MSTL)"),
         ("croston", "Croston (SBA)", "Croston's Method, Syntetos-Boylan Approximation"),
         ("tsb", "TSB", "Teunter-Syntetos-Babai Method"),
+        ("weighted_ensemble", "Weighted Ensemble", "Weighted Average of Forecasters"),
     ],
 }
 

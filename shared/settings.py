@@ -171,11 +171,11 @@ class Signing(Settings, frozen=True, kw_only=True):
 
 class Trainer(Settings, frozen=True, kw_only=True):
     trainer_slots: int = 0
-    """Fits at a time; 0: one a core."""
+    """Fits at a time; 0: one a core, or as many as have 256 MiB each."""
     trainer_threads: int = 1
     """Threads each fit may use."""
     trainer_memory_bytes: int = 0
-    """The guard of one fit child; 0: three quarters of the machine's memory over the slots."""
+    """The guard of one fit child, 256 MiB at least; 0: three quarters of the memory over the slots."""
     trainer_scratch_bytes: int = 0
     """What one fit child may write to the disk; 0: half of what is free there when the trainer starts."""
     trainer_sandbox: Literal["auto", "require", "off"] = "auto"

@@ -62,7 +62,7 @@ class Slots:
     """Claims and runs jobs; one instance a worker process.
 
     `lanes` loops at most claim at a time, `heavy_slots` of them heavy work; a loop goes on until there
-    is nothing left for it.
+    is nothing left for it. `knows`: words of `shared.needs`; work that needs others is left to others.
     """
 
     def __init__(
@@ -73,12 +73,14 @@ class Slots:
         *,
         lanes: int,
         heavy_slots: int = 0,
+        knows: Sequence[str] | None = None,
     ) -> None:
         self.db = resources.db
         self.redis = resources.redis
         self.settings = settings
         self.handlers = handlers
         self.kinds = list(handlers)
+        self.knows = knows
         self.light_kinds = [kind for kind, handler in handlers.items() if not handler.heavy]
         self.lanes = lanes
         self.heavy_free = heavy_slots
@@ -134,7 +136,12 @@ class Slots:
         try:
             async with self.db.transaction() as c:
                 return await jobs.claim(
-                    c, kinds, self.owner, self.settings.lease_s, user_cap=self.settings.user_cap
+                    c,
+                    kinds,
+                    self.owner,
+                    self.settings.lease_s,
+                    user_cap=self.settings.user_cap,
+                    knows=self.knows,
                 )
         except DatabaseUnavailable as error:
             log.warning("cannot claim", reason=error.context.get("reason"))

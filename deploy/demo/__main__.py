@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--task", default="auto", help="classification, regression or time_series")
     parser.add_argument("--time-column", help="the time column, for time_series")
     parser.add_argument("--series-column", help="the column that tells series apart, for time_series")
-    parser.add_argument("--budget", type=float, default=15, help="seconds to train (default: 15)")
+    parser.add_argument("--budget", type=float, default=12, help="seconds to train (default: 12)")
     parser.add_argument("--output", type=Path, default=PROJECT / "demo-output")
     parser.add_argument("--url", help="a Trainyard that runs already, e.g. the one of docker compose")
     parser.add_argument("--token", help="a user's token there; without one dev-login is tried")
@@ -74,26 +75,37 @@ def demo(options: argparse.Namespace, console: Console) -> None:
     output = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        url = options.url
+        # scikit-learn takes as long to import as a server to start
+        table = stack.enter_context(ThreadPoolExecutor(1)).submit(table_of, options, output)
+        url, ours = options.url, False
         if url is None:
             with steps.step("Start") as say:
                 url, ours = stack.enter_context(running(options.data_dir.absolute(), options.port))
                 say(f"Trainyard {'is ready' if ours else 'already runs'} at {url}")
         client = Client(url, options.token)
         stack.callback(client.close)
-        table = DemoTable(options.data, options.target) if options.data else breast_cancer(output)
-        task = train(client, table, options, steps)
+        task = train(client, table.result(), options, steps)
         fetched = take_home(client, task, output, steps)
         saved = save(client, task, output, steps)
         with steps.step("Predict") as say:
-            predictions = use.predict(saved.path, fetched["zip"].path)
-            say(f"{saved.path.name} opens with joblib and agrees with example.json")
-    for given, answer in predictions:
-        console.print(f"  {given} → {answer}", highlight=False, markup=False, soft_wrap=True)
+            folder = use.unpack(fetched["zip"].path)
+            use.check_same(folder / "best_model.pkl", saved.sha256)
+            predictions = use.predict(folder)
+            say("python predict.py example.json, in the unpacked ZIP, answers what was recorded")
+        for given, answer in predictions:
+            console.print(f"  {given} → {answer}", highlight=False, markup=False, soft_wrap=True)
+        ended = time.monotonic()
+    if ours:
+        steps.seconds["Stop"] = time.monotonic() - ended
     summary(console, steps, [*fetched.values(), saved], time.monotonic() - begun)
+    console.print(f"What to read first: {folder / 'README.md'}", soft_wrap=True)
     if options.url is None:
         kept = options.data_dir.absolute()
         console.print(f"The run and the saved model stay in {kept}; make up serves them", soft_wrap=True)
+
+
+def table_of(options: argparse.Namespace, output: Path) -> DemoTable:
+    return DemoTable(options.data, options.target) if options.data else breast_cancer(output)
 
 
 def train(client: Client, table: DemoTable, options: argparse.Namespace, steps: Steps) -> dict[str, Any]:

@@ -17,6 +17,8 @@ TERMINAL = ("completed", "failed", "cancelled")
 WAIT_S = 20
 """How long one long poll may take; a proxy in between may cut much longer ones."""
 PATIENCE_S = 300
+BETWEEN_S = 0.25
+"""A profile and a saved model take tenths of a second, and the least that `Retry-After` can say is one."""
 LOST_S = 60
 """How long the server may be unreachable in mid-task: a restart takes no longer."""
 
@@ -158,11 +160,11 @@ def checked(response: httpx.Response) -> httpx.Response:
 
 
 def pause(response: httpx.Response, deadline: float, what: str) -> None:
-    """Wait as long as the server asks for, a second at most. Raises DemoFailed after the deadline."""
+    """Wait as long as the server asks for, `BETWEEN_S` at most. Raises DemoFailed after the deadline."""
     if time.monotonic() > deadline:
         raise DemoFailed(f"{what} was not ready after {PATIENCE_S} s")
     asked = response.headers.get("Retry-After", "")
-    time.sleep(min(float(asked) if asked.isdigit() else 0.2, 1.0))
+    time.sleep(min(float(asked) if asked.isdigit() else BETWEEN_S, BETWEEN_S))
 
 
 def save(response: httpx.Response, folder: Path, name: str | None = None) -> Fetched:

@@ -29,7 +29,7 @@ _PLOT_KINDS = frozenset(PlotKind)
 class ResultPlot(Struct, kw_only=True):
     """`data` is for drawing it oneself; `svg_url` the plot as it was drawn. All are of held-out rows, but for
     `learning_curve` (validation scores by the rows fitted on), which only models have that were the best of
-    the run when they ended."""
+    the run when they ended, and an ensemble of theirs: of its best member, whose label is `member`."""
 
     model_name: str
     kind: PlotKind
@@ -96,7 +96,8 @@ class LeaderboardRow(_Standing, total=False):
     """One model. Every metric of the task type is there, between `algorithm` and `cv_mean`, null where it is
     undefined; those of other task types are not. `score_low`, `score_high`: the bootstrap interval around
     `cv_mean`. `tied_with_best`: whether the interval of the difference to the best contains zero; null for
-    the best itself and where it is unknown."""
+    the best itself and where it is unknown. Of an ensemble, `fit_seconds`, `predict_ms_per_row` and
+    `size_bytes` are those of all its members together."""
 
     accuracy: float | None
     balanced_accuracy: float | None

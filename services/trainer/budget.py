@@ -8,7 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 PROBE_ABOVE_ROWS = 20_000
-"""Smaller tables are fitted in seconds; trying a part of them first would cost more than it tells."""
+"""Smaller tables are fitted in seconds; trying a part of them first would mostly cost more than it tells."""
+
+CELLS_A_SECOND = 20_000
+"""Smaller ones are tried where they have more cells than this for each second that is left: rows times
+columns, counting the rows to be answered where they are more than those to be learnt from."""
 
 FEWEST_ROWS = 2_000
 """Never sampled below this for lack of time."""
@@ -67,14 +71,17 @@ class Clock:
         return time.monotonic() + min(spare, share, rows * SEARCH_S_PER_ROW)
 
 
-def affordable_rows(rows: int, fits: float, clock: Clock, timed_fit: Callable[[int], float]) -> int:
+def affordable_rows(
+    rows: int, fits: float, clock: Clock, timed_fit: Callable[[int], float], *, cells: int = 0
+) -> int:
     """How many of `rows` a model can be fitted on `fits` times before the deadline.
 
-    `timed_fit(n)` fits on n rows and answers the seconds. One small fit, in proportion to the rows,
-    overestimates families with fixed costs (boosting); where it says that there is too little time and
-    enough to try a larger part, the two give the slope.
+    `timed_fit(n)` fits on n rows and answers the seconds; `cells`: of the whole. One small fit, in proportion
+    to the rows, overestimates families with fixed costs (boosting); where it says that there is too little
+    time and enough to try a larger part, the two give the slope.
     """
-    if rows <= PROBE_ABOVE_ROWS:
+    roomy = cells <= CELLS_A_SECOND * max(clock.left(), 0.0)
+    if rows <= FEWEST_ROWS or (rows <= PROBE_ABOVE_ROWS and roomy):
         return rows
     small = max(FEWEST_ROWS, rows // 50)
     at_small = timed_fit(small)

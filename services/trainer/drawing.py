@@ -135,10 +135,10 @@ def name(ax: Axes, title: str, model: str) -> None:
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence[Any], names: Sequence[str], corner: Any) -> None:
-    """In a corner while it is small, else beside the plot."""
+    """In a corner while it is small, else beside the plot; so it is where there is no `corner` for it."""
     if (old := ax.get_legend()) is not None:
         old.remove()
-    if len(handles) <= 4:
+    if corner is not None and len(handles) <= 4:
         box = ax.legend(handles, names, loc=corner, frameon=True, framealpha=0.9, edgecolor="none")
         box.set_zorder(5)
     else:

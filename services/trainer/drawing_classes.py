@@ -33,6 +33,8 @@ from services.trainer.drawing import (
 
 LIFT_FROM = 0.01
 """Of the share of rows: before it a lift hangs on single rows."""
+CHARACTER = 0.08
+"""Inches that one takes in the name of a class."""
 
 
 def confusion_matrix(data: dict[str, Any], model: str) -> str:
@@ -45,24 +47,27 @@ def confusion_matrix(data: dict[str, Any], model: str) -> str:
     matrix, share = np.array(data["matrix"]), np.array(data["share_of_actual"], dtype=float)
     k = len(labels)
     side = max(3.2, 1.4 + 0.52 * k)
+    slanted = max(map(len, labels)) * k > 45
+    # what the names take, which is not to be taken from the matrix and its title
+    beside_it = CHARACTER * max(map(len, labels))
     with style():
-        whole, ax = axes("Confusion matrix", model, (side + 1.9, side + 0.9))
+        size = side + 1.5 + beside_it, side + 0.9 + (0.6 * beside_it if slanted else 0)
+        whole, ax = axes("Confusion matrix", model, size)
         mesh = ax.pcolormesh(share, cmap=BLUES, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
         ax.set(xlabel="Predicted", ylabel="Actual", aspect="equal")
         ax.invert_yaxis()
         middle = np.arange(k) + 0.5
-        slanted = max(map(len, labels)) * k > 45
         ax.set_xticks(middle, labels, rotation=40 if slanted else 0, ha="right" if slanted else "center")
         ax.set_yticks(middle, labels)
         ax.tick_params(length=0, colors=INK)
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
-        size = 11 if k <= 4 else 9 if k <= 7 else 7.5
+        font = 11 if k <= 4 else 9 if k <= 7 else 7.5
         for i, j in np.ndindex(k, k):
             colour = "white" if share[i, j] > 0.5 else INK if matrix[i, j] else "#9ca3af"
             percent = f"\n{share[i, j]:.0%}" if k <= 4 and matrix[i, j] else ""
             text = count(int(matrix[i, j])) + percent
-            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
+            ax.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=font)
         scale = ax.inset_axes((1.04, 0, 0.035, 1))
         bar = whole.colorbar(mesh, cax=scale, format=PercentFormatter(1, decimals=0))
         bar.outline.set_visible(False)
@@ -88,7 +93,8 @@ def roc_curve(data: dict[str, Any], model: str) -> str:
 def precision_recall_curve(data: dict[str, Any], model: str) -> str:
     curves = data["curves"]
     with style():
-        whole, ax = _unit_square("Precision-recall curve", model, curves)
+        # where there are several curves, no corner is free of them
+        whole, ax = _unit_square("Precision-recall curve", model, curves, roomy=len(curves) > 1)
         drawn = PrecisionRecallDisplay(
             precision=[c["precision"] for c in curves],
             recall=[c["recall"] for c in curves],
@@ -106,7 +112,7 @@ def precision_recall_curve(data: dict[str, Any], model: str) -> str:
         if len(curves) == 1:
             lines.append(drawn.chance_level_)
             names.append(f"chance ({ratio(curves[0]['share_of_rows'])})")
-        legend(whole, ax, lines, names, "lower left")
+        legend(whole, ax, lines, names, "lower left" if len(curves) == 1 else None)
         return svg(whole)
 
 
@@ -160,8 +166,10 @@ def lift_curve(data: dict[str, Any], model: str) -> str:
         return svg(whole)
 
 
-def _unit_square(title: str, model: str, curves: list[dict[str, Any]]) -> tuple[Figure, Axes]:
-    return axes(title, model, (5.2 if len(curves) <= 3 else 7.2, 5.0))
+def _unit_square(
+    title: str, model: str, curves: list[dict[str, Any]], *, roomy: bool = False
+) -> tuple[Figure, Axes]:
+    return axes(title, model, (7.2 if roomy or len(curves) > 3 else 5.2, 5.0))
 
 
 def _within(ax: Axes, x: str, y: str) -> None:

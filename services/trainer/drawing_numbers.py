@@ -96,17 +96,19 @@ def importance(data: dict[str, Any], model: str) -> str:
         ax.grid(visible=False, axis="y")
         ax.axvline(0, color="#9ca3af", linewidth=1)
         rest = data["columns_in_all"] - len(columns)
-        more = f"; the {rest:,} least are not shown" if rest else ""
-        ax.set_xlabel(f"How much worse {data['metric']} gets when the column is shuffled{more}")
+        more = f"\n(the {rest:,} least important are not shown)" if rest else ""
+        ax.set_xlabel(f"Loss of {data['metric']} when the column is shuffled{more}")
         magnitudes(ax.xaxis, biggest=np.nanmax(np.abs(mean) + std))
         return svg(whole)
 
 
 def learning_curve(data: dict[str, Any], model: str) -> str:
-    """Mean and standard deviation over the folds, by the rows fitted on."""
+    """Mean and standard deviation over the folds, by the rows fitted on. `member`: whose it is, where the
+    model is made of others."""
     rows = np.array(data["rows"])
+    of = f" of {shown(data['member'])}" if data.get("member") else ""
     with style():
-        whole, ax = axes("Learning curve", model, (6.2, 4.4))
+        whole, ax = axes(f"Learning curve{of}", model, (6.2, 4.4))
         handles, names = [], []
         for part, colour in (("training", WARM), ("validation", ACCENT)):
             scores = np.array([floats(of_size) for of_size in data[part]["scores"]])

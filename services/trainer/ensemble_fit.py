@@ -25,13 +25,15 @@ from services.trainer.explained import HeldOut, drawn_of, how_sure
 from services.trainer.fit import COMPRESSION
 from services.trainer.outcome import MODEL_FILE, Choice, FitOutcome, Importance, Member, Progress
 from services.trainer.table_rows import Rows, read
-from shared.contracts import METRICS, Plan
+from shared.contracts import METRICS, Plan, PlotData
 
 LEAST_IN_COMMON = 0.5
 """Of the best member's validated rows, what a member has to have been validated on to be one."""
 
 TIMED_ROWS = 500
 """Held-out rows that the finished ensemble predicts to see how long it takes."""
+TIMED_S = 0.5
+"""It predicts more of them, as its members did, where that takes no longer."""
 
 SHARE_OF_TIME = 0.4
 """Of the time given, what learning may take: at its end there is always an answer, if a rougher one."""
@@ -127,7 +129,7 @@ def _combine(
     example = explain.example(model, rows.features, rows.test)
     predict_ms = _milliseconds(model, rows)
 
-    scores = crossed.scores
+    scores = ensemble.fair(judge, panel.oof, panel.fold, learnt, crossed)
     cv_mean = float(np.mean(scores)) if scores else None
     left = max(seconds - (time.monotonic() - started), 0.2)
     spread, intervals = how_sure(
@@ -146,6 +148,7 @@ def _combine(
         plots=[
             *drawn_of(plan, rows, model_name, held_out, intervals),
             *plots.importance(model_name, plan.metric, importance),
+            *_learning_curve(model_name, chosen),
         ],
         importance=importance,
         uncertainty=spread,
@@ -212,10 +215,20 @@ def _held_out(plan: Plan, rows: Rows, panel: Panel, learnt: Learnt) -> HeldOut:
 
 
 def _milliseconds(model: BaseEstimator, rows: Rows) -> float:
-    some = rows.features.iloc[rows.test[:TIMED_ROWS]]
-    started = time.perf_counter()
-    model.predict(some)
-    return (time.perf_counter() - started) * 1e3 / len(some)
+    """Of one row in a batch, which is as large as its members' batches were if there is time."""
+
+    def taken(count: int) -> float:
+        some = rows.features.iloc[rows.test[:count]]
+        started = time.perf_counter()
+        model.predict(some)
+        return time.perf_counter() - started
+
+    count = min(TIMED_ROWS, len(rows.test))
+    seconds = taken(count)
+    more = min(len(rows.test), int(count * TIMED_S / max(seconds, 1e-6)))
+    if more > count:
+        count, seconds = more, taken(more)
+    return seconds * 1e3 / count
 
 
 def _by_slug(weights: np.ndarray, panel: Panel) -> dict[str, float]:
@@ -240,6 +253,12 @@ def _importance(learnt: Learnt, panel: Panel) -> list[Importance]:
             variances[each.feature] = variances.get(each.feature, 0.0) + (share / whole * each.std) ** 2
     found = [Importance(feature, mean, variances[feature] ** 0.5) for feature, mean in means.items()]
     return sorted(found, key=lambda each: -each.mean)
+
+
+def _learning_curve(model_name: str, chosen: Sequence[Member]) -> list[PlotData]:
+    """Of the best of them that has one: they are best first."""
+    best = next((member for member in chosen if member.learning_curve is not None), None)
+    return [] if best is None else plots.members_learning_curve(model_name, best.label, best.learning_curve)
 
 
 def _packages(members: Sequence[Member]) -> list[str]:

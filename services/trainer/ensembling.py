@@ -20,7 +20,7 @@ from services.trainer.child import ChildFailed
 from services.trainer.outcome import Choice, FitOutcome, Member
 from services.trainer.workbench import Workbench, too_few_members
 from shared.check_request import LEAST_MEMBERS
-from shared.contracts import ENSEMBLES, CandidateStatus, Plan
+from shared.contracts import ENSEMBLES, CandidateStatus, Plan, PlotKind
 from shared.db import candidates
 from shared.db.jobs import Job
 from shared.errors import TrainyardError
@@ -118,6 +118,7 @@ def usable(row: Any) -> bool:
 def member(row: Any, scratch: Path) -> Member:
     outcome = msgspec.convert(row["outcome"], FitOutcome)
     slug = row["model_name"]
+    curves = [plot.data for plot in outcome.plots if plot.kind == PlotKind.LEARNING_CURVE]
     return Member(
         slug=slug,
         label=row["label"],
@@ -129,4 +130,6 @@ def member(row: Any, scratch: Path) -> Member:
         refit=bool(outcome.details.get("refit", False)),
         packages=outcome.packages,
         importance=outcome.importance,
+        behind=int(outcome.details.get("behind", 0)),
+        learning_curve=next(iter(curves), None),
     )

@@ -55,6 +55,7 @@ def explained(
     progress: Progress,
     *,
     fit_seconds: float,
+    predict_s_per_row: float,
     best_so_far: float | None,
 ) -> Explained:
     """Everything that there is time for. `scores`: of the folds; `best_so_far`: the best `cv_mean` of the run
@@ -71,15 +72,19 @@ def explained(
         drawn = drawn_of(plan, rows, candidate.model_name, held_out, intervals)
 
     progress(0.95, "Measuring what the model relies on")
-    importance = explain.permutation(
-        model,
-        candidate.measure,
-        rows.features[list(plan.roles)].iloc[rows.test],
-        rows.y[rows.test],
-        greater_is_better=candidate.greater_is_better,
-        seed=plan.seed,
-        seconds=min(0.3 * clock.left(), max(3.0, 0.1 * clock.elapsed())),
-    )
+    seconds = min(0.3 * clock.left(), max(3.0, 0.1 * clock.elapsed()))
+    shuffle_s = predict_s_per_row * min(len(rows.test), explain.IMPORTANCE_ROWS)
+    importance: list[Importance] = []
+    if shuffle_s * len(plan.roles) <= seconds:  # else it would find so only after answering the rows once
+        importance = explain.permutation(
+            model,
+            candidate.measure,
+            rows.features.iloc[rows.test][list(plan.roles)],  # a large table is not copied whole for it
+            rows.y[rows.test],
+            greater_is_better=candidate.greater_is_better,
+            seed=plan.seed,
+            seconds=seconds,
+        )
     drawn += plots.importance(candidate.model_name, plan.metric, importance)
     if cv_mean is not None and _leads(cv_mean, best_so_far, greater_is_better=candidate.greater_is_better):
         progress(0.97, "Measuring whether more rows would help")

@@ -12,7 +12,7 @@ import msgspec
 
 from services.trainer.outcome import FitOutcome
 from services.trainer.report import ReportContext, assemble
-from shared import leaderboard
+from shared import leaderboard, needs
 from shared.contracts import (
     ENSEMBLES,
     CandidateStatus,
@@ -22,7 +22,6 @@ from shared.contracts import (
     Problem,
     Profile,
     TaskStatus,
-    TrainRequest,
 )
 from shared.db.candidates import leaderboard_row
 from shared.errors import CannotTrain
@@ -106,7 +105,7 @@ def report_of(task: Any, rows: Sequence[Any], file: Any | None) -> dict[str, byt
         ReportContext(
             task_id=str(task["id"]),
             name=task["name"],
-            request=msgspec.convert(task["request"], TrainRequest),
+            request=needs.stored(task["request"]),
             plan=plan,
             file_name=file["name"] if file is not None else "(deleted)",
             sha256=file["sha256"] if file is not None else "",

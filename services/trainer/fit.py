@@ -71,7 +71,11 @@ def fit(
     clock = Clock(soft_deadline_s)
     progress(0.0, "Reading the table")
     rows, notices = read(table_path, plan)
-    columns = prepare.survey(rows.features.iloc[rows.train], plan.roles)
+    learnt = rows.features.iloc[rows.train]
+    columns = prepare.survey(learnt, plan.roles)
+    if columns.texts:
+        progress(0.01, "Learning to read the texts")
+        columns = prepare.with_encoders(columns, learnt, len(rows.y), plan.seed, soft_deadline_s)
     limit = candidates.ROW_LIMITS.get(model_name, len(rows.y))
     candidate = Candidate(plan, model_name, rows, columns, threads, limit)
     with threadpool_limits(threads), warnings.catch_warnings():
@@ -93,10 +97,7 @@ def _run(
     threshold, scores = with_threshold(candidate, validated)
     candidate.settings = msgspec.structs.replace(candidate.settings, threshold=threshold)
 
-    progress(0.7, "Fitting on the training rows")
-    started = time.perf_counter()
-    scored = candidate.fitted(rows.train)
-    fit_seconds = time.perf_counter() - started
+    scored, scored_rows, fit_seconds = _scored(candidate, validated, clock, progress, notices)
     held_out, predict_ms = _held_out(candidate, scored)
     predictions.write(
         scratch,
@@ -129,7 +130,9 @@ def _run(
         held_out,
         clock,
         progress,
-        fit_seconds=fit_seconds,
+        # in a fold the answers are counted in, which of some families are dearer than their fit
+        fit_seconds=max(fit_seconds, validated.seconds),
+        predict_s_per_row=predict_ms / 1e3,
         best_so_far=best_so_far,
     )
     progress(1.0, "Done")
@@ -149,7 +152,7 @@ def _run(
         details={
             "rows_train": len(rows.train),
             "rows_held_out": len(rows.test),
-            "rows_fitted": min(candidate.row_limit, len(everything if refitted else rows.train)),
+            "rows_fitted": min(candidate.row_limit, len(everything)) if refitted else scored_rows,
             "folds": len(scores),
             "refit": refitted,
             "settings": " ".join(settings.split()),
@@ -263,14 +266,19 @@ def _limit_rows(candidate: Candidate, clock: Clock, progress: Progress, notices:
     if pacing.elastic(candidate.model_name):
         candidate.settings = pacing.probing(candidate.model_name)
 
+    # a fit is followed by the answers for a fold's rows, or for those that are held out
+    answered = max(len(candidate.rows.test), len(train) // plan.cv_folds)
+
     def timed_fit(size: int) -> float:
         progress(0.02, "Trying a part of the rows")
         started = time.perf_counter()
-        candidate.fitted(sample(train, candidate.rows, size, plan.seed))
-        return time.perf_counter() - started
+        model = candidate.fitted(sample(train, candidate.rows, size, plan.seed))
+        fitted = time.perf_counter() - started
+        return fitted + answered * pacing.answering(candidate, model)
 
     # one fold, the scored fit and the refit are the least that is wanted
-    affordable = affordable_rows(reachable, 3.2 if plan.refit else 2.0, clock, timed_fit)
+    fits, cells = 3.2 if plan.refit else 2.0, max(reachable, answered) * len(plan.roles)
+    affordable = affordable_rows(reachable, fits, clock, timed_fit, cells=cells)
     candidate.settings = Settings()
     if affordable < reachable:
         candidate.row_limit = affordable
@@ -320,19 +328,48 @@ def _rows_sampled(candidate: Candidate, why: str) -> Notice:
     )
 
 
+def _scored(
+    candidate: Candidate, validated: Validated, clock: Clock, progress: Progress, notices: list[Notice]
+) -> tuple[Pipeline, int, float]:
+    """The model whose held-out scores are told, the rows it was fitted on, and the seconds that took.
+
+    On the whole training part; where the one fold that was validated has left no time for that, the model
+    of this fold is it: a score in time is worth more than a fifth of the rows.
+    """
+    train, folds = candidate.rows.train, candidate.plan.cv_folds
+    if validated.only is not None and not clock.fits(validated.seconds * folds / (folds - 1)):
+        learnt = min(len(train) - len(validated.train), candidate.row_limit)
+        notices.append(_fitted_once(learnt, len(train)))
+        return validated.only, learnt, validated.seconds
+    progress(0.7, "Fitting on the training rows")
+    started = time.perf_counter()
+    scored = candidate.fitted(train)
+    return scored, min(candidate.row_limit, len(train)), time.perf_counter() - started
+
+
 def _held_out(candidate: Candidate, model: Pipeline) -> tuple[HeldOut, float]:
     """What the model says of the held-out rows, and milliseconds a row of a batch prediction."""
     rows = candidate.rows
     features, truth = rows.features.iloc[rows.test], rows.y[rows.test]
     started = time.perf_counter()
-    predicted = model.predict(features)
+    answers = candidate.answers(model, features)
     predict_ms = (time.perf_counter() - started) * 1e3 / len(rows.test)
+    # as the model itself concludes from its answers; asking it again would take as long once more
+    predicted = candidate.predicted(answers, candidate.settings.threshold)
     if rows.labels is None:
-        answers = np.asarray(predicted, dtype=np.float64)[:, None]
         return HeldOut(answers, predicted, evaluate.regression(truth, predicted)), predict_ms
-    proba = candidate.answers(model, features)
-    metrics = evaluate.classification(truth, predicted, proba, rows.labels)
-    return HeldOut(proba, predicted, metrics), predict_ms
+    metrics = evaluate.classification(truth, predicted, answers, rows.labels)
+    return HeldOut(answers, predicted, metrics), predict_ms
+
+
+def _fitted_once(learnt: int, rows: int) -> Notice:
+    return Notice(
+        code="fitted-once",
+        message=f"Fitted on the {learnt:,} of {rows:,} training rows of one fold: there was no time for a "
+        "second fit on all of them.",
+        action="A larger time budget lets it have them.",
+        evidence=f"{learnt} of {rows}",
+    )
 
 
 def _folds_skipped(done: int, planned: int) -> Notice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,18 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from msgspec import UNSET, Struct, structs
+from msgspec import Struct, structs
 from threadpoolctl import threadpool_limits
 
 from services.trainer import (
     backtests,
     loading,
-    plots,
     predictions,
     series,
     series_candidate,
     series_intervals,
     series_notices,
+    series_outcome,
     series_pace,
     series_uncertainty,
 )
@@ -31,18 +33,20 @@ from services.trainer.candidates import lag_models, series_models, time_series
 from services.trainer.candidates.time_series import Forecaster
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.series_candidate import Candidate
+from services.trainer.series_deadline import OutOfTime, within
 from services.trainer.series_intervals import Intervals
-from services.trainer.series_rows import Columns
-from services.trainer.series_times import as_text
-from shared.contracts import ForecastPoint, Plan, PlotData
+from shared.contracts import ForecastPoint, Plan
 from shared.errors import CannotTrain
 
 COMPRESSION = ("zlib", 1)
-EXAMPLE_ROWS = 1_000
-"""An example forecasts no more rows than this, with a shorter horizon where there are many series."""
-
 SLACK = 1.3
 """A fit on more steps, while others share the machine, may take so much longer than the last one."""
+_TESTING = 0.9
+"""Of the time there is, less what finishing takes: when the backtests are to be done at the latest."""
+_SEARCHING = 0.4
+"""Of what is left of that: when a first search among all forms of a model gives way to a single one."""
+_TRIED_WITH = 4
+"""Fits that there has to be time for after another transform of a lag model is tried."""
 _TRIED_SERIES = 200
 _TRIED_ROWS = 300_000
 """The transforms of a lag model are compared on so many series, in tables of no more rows."""
@@ -82,11 +86,18 @@ def fit(
     left out, and the warnings say so. Raises CannotTrain where the model fails, InvalidRequest where the
     table is not what the plan was made for.
     """
+    furthest = 0.0
+
+    def further(done: float, what: str) -> None:  # also where a part is done again
+        nonlocal furthest
+        furthest = max(furthest, done)
+        progress(furthest, what)
+
     clock = Clock(soft_deadline_s)
-    progress(0.0, "Reading the series")
+    further(0.0, "Reading the series")
     candidate = series_candidate.read(table_path, plan, model_name, threads, clock)
     with threadpool_limits(threads):
-        return _run(candidate, scratch, progress)
+        return _run(candidate, scratch, further)
 
 
 def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
@@ -94,29 +105,39 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
     held = backtests.window(candidate.long, columns, horizon, 0)
 
     progress(0.02, "Trying a part of the series")
-    _set_pace(candidate, held.before)
-    earliest, seconds, tested = _backtest(candidate, progress)
+    try:
+        with _limited(candidate, _TESTING):
+            earliest, seconds, tested = _tried(candidate, held.before, progress)
+    except OutOfTime:
+        raise CannotTrain(
+            f"its backtests were not done within {candidate.clock.elapsed():,.1f} s, which is what there was "
+            "for them; a larger time_budget_s or fewer models would do"
+        ) from None
     intervals = series_intervals.study(tested.compared, columns, candidate.scales(held.before))
     tested_naive = plan.metric, backtests.averages(tested.scores), backtests.averages(tested.naive)
     beats = None if candidate.model_name == "seasonal_naive" else series_notices.beats(*tested_naive)
 
-    scored, anew = earliest, candidate.clock.fits(SLACK * seconds * (1 + plan.refit))
-    if anew:
+    scored, anew = earliest, False
+    if candidate.clock.fits(SLACK * seconds * (1 + plan.refit)):
         progress(0.75, "Fitting on the training part")
         started = time.perf_counter()
-        scored = candidate.fitted(held.before)
+        with contextlib.suppress(OutOfTime), _limited(candidate, 1.0):
+            scored, anew = candidate.fitted(held.before), True
+    if anew:
         seconds = time.perf_counter() - started
         series_intervals.apply(scored, intervals, horizon, candidate.scales(held.before))
     compared = series_intervals.bounded(
         candidate.forecast(scored, held, anew=anew), intervals, columns, candidate.scales(held.before)
     )
     metrics = candidate.metrics(compared, held.before)
-    drawn = _drawn(candidate, compared, held.before)
+    drawn = series_outcome.drawn(candidate, compared, held.before)
 
     final, behind = scored, horizon * (1 if anew else 1 + tested.windows[0].number)
     if plan.refit and candidate.clock.fits(SLACK * seconds):
         progress(0.85, "Fitting on the whole series")
-        final, behind = candidate.fitted(candidate.long), 0
+        with contextlib.suppress(OutOfTime), _limited(candidate, 1.0):
+            final, behind = candidate.fitted(candidate.long), 0
+    if behind == 0:
         series_intervals.apply(final, intervals, horizon, candidate.scales(candidate.long))
     notices = series_notices.about(
         candidate.model_name,
@@ -174,6 +195,7 @@ def _run(candidate: Candidate, scratch: Path, progress: Progress) -> FitOutcome:
             "intervals": None if intervals is None else intervals.described(),
             "held_out_coverage": series_intervals.coverage(compared, columns.target),
             "refit": behind == 0,
+            "behind": behind,
             **described,
         },
     )
@@ -185,11 +207,39 @@ def packages(forecaster: Forecaster) -> list[str]:
     return [f"{name}=={metadata.version(name)}" for name in [*_PACKAGES[family], *_ALWAYS]]
 
 
-def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
-    """Find out what there is time for, and how a lag model learns these series best."""
-    if candidate.model_name in lag_models.BUILDERS:
-        candidate.choices = {"transform": _transform(candidate)}
-        return
+def _limited(candidate: Candidate, share: float) -> AbstractContextManager[None]:
+    """OutOfTime in the block once a share of the time left has passed. Not for the seasonal naive: all others
+    are measured by it, and it takes next to none."""
+    if candidate.model_name == "seasonal_naive":
+        return contextlib.nullcontext()
+    return within(candidate.clock.share_of(share))
+
+
+def _tried(candidate: Candidate, train: pd.DataFrame, progress: Progress) -> tuple[Forecaster, float, Tested]:
+    """What `_backtest` answers, with the choices that there is time for and that learn these series best; or
+    with the next best, where those fail on a backtest."""
+    if candidate.model_name not in lag_models.BUILDERS:
+        candidate.choices = _pace(candidate, train)
+        return _backtest(candidate, progress)
+    transforms = _transforms(candidate)
+    found = series_pace.shared_history(
+        train,
+        candidate.columns,
+        candidate.season_length,
+        candidate.clock,
+        lambda part: series_pace.seconds(lambda: candidate.fitted(part)),
+    )
+    history = {"history": len(candidate.long) if found is None else found}
+    for transform in transforms[:-1]:
+        candidate.choices = {"transform": transform} | history
+        with contextlib.suppress(CannotTrain):
+            return _backtest(candidate, progress)
+    candidate.choices = {"transform": transforms[-1]} | history
+    return _backtest(candidate, progress)
+
+
+def _pace(candidate: Candidate, train: pd.DataFrame) -> dict[str, Any]:
+    """The effort and the history that there is time for."""
 
     def timed(part: pd.DataFrame, effort: series_models.Effort) -> float:
         candidate.choices = {"effort": effort}
@@ -198,40 +248,38 @@ def _set_pace(candidate: Candidate, train: pd.DataFrame) -> None:
     effort, history = series_pace.pace(
         candidate.model_name, train, candidate.columns, candidate.season_length, candidate.clock, timed
     )
-    candidate.choices = {"effort": effort} | ({} if history is None else {"history": history})
+    return {"effort": effort} | ({} if history is None else {"history": history})
 
 
-def _transform(candidate: Candidate) -> str:
-    """The target transform that forecasts the window before the earliest backtest best."""
+def _transforms(candidate: Candidate) -> list[str]:
+    """Target transforms, the one first that forecasts the window before the earliest backtest best."""
     columns, horizon = candidate.columns, candidate.horizon
-    number = _numbers(candidate)[0] + 1
+    number = series_candidate.cut_offs(candidate)[0] + 1
     window = backtests.window(candidate.long, columns, horizon, number)
     names = window.steps[columns.id].unique()
     if not len(names) or len(candidate.long) > _TRIED_ROWS:
-        return lag_models.TRANSFORMS[0]
+        return [lag_models.TRANSFORMS[0]]
     tried = names[np.linspace(0, len(names) - 1, min(_TRIED_SERIES, len(names))).astype(int)]
     window = Window(number, *(part[part[columns.id].isin(tried)] for part in (window.before, window.steps)))
     lengths = candidate.long.groupby(columns.id, sort=False).size()
     given = structs.replace(candidate.situation(candidate.long), shortest=int(lengths.min()))
     least = float(candidate.long[columns.target].min())
     losses: dict[str, float] = {}
+    took = 0.0
     for transform in lag_models.choices(given, least):
-        if losses and not candidate.clock.fits(0):
+        if losses and not candidate.clock.fits(SLACK * took * (1 + _TRIED_WITH)):
             break
+        started = time.perf_counter()
         candidate.choices = {"transform": transform}
         try:
             compared = candidate.forecast(candidate.fitted(window.before), window, anew=True)
         except CannotTrain:
             continue
         found = candidate.metrics(compared, window.before)
+        took = time.perf_counter() - started
         loss = found[candidate.plan.metric]
         losses[transform] = np.inf if loss is None else loss
-    return min(losses, key=lambda name: losses[name], default=lag_models.TRANSFORMS[0])
-
-
-def _numbers(candidate: Candidate) -> list[int]:
-    windows = int(candidate.plan.details.get("windows", 1))
-    return backtests.planned(candidate.long, candidate.columns, candidate.horizon, windows)
+    return sorted(losses, key=lambda name: losses[name]) or [lag_models.TRANSFORMS[0]]
 
 
 def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, float, Tested]:
@@ -240,53 +288,47 @@ def _backtest(candidate: Candidate, progress: Progress) -> tuple[Forecaster, flo
     At each the model is estimated anew while there is time to do that, to fit it on the training part and to
     fit it again; then its state goes on to the other cut-offs with the parameters of the earliest.
     """
-    plan, columns = candidate.plan, candidate.columns
-    numbers = _numbers(candidate)
-    to_follow = 1 + plan.refit
+    plan, columns, clock = candidate.plan, candidate.columns, candidate.clock
+    numbers = series_candidate.cut_offs(candidate)
     tested = Tested([], [], [], [], 0)
-    earliest, seconds = None, 0.0
+    earliest, seconds, cut_off_s = None, 0.0, 0.0
     for done, number in enumerate(numbers):
         progress(0.1 + 0.65 * done / len(numbers), f"Backtest {done + 1} of {len(numbers)}")
+        began = time.perf_counter()
         window = backtests.window(candidate.long, columns, candidate.horizon, number)
-        anew = earliest is None or candidate.clock.fits(SLACK * seconds * (len(numbers) - done + to_follow))
-        if anew:
-            started = time.perf_counter()
-            forecaster = candidate.fitted(window.before)
-            seconds = time.perf_counter() - started
+        forecaster = None
         if earliest is None:
-            earliest = forecaster
+            forecaster = earliest = _earliest(candidate, window.before)
+            seconds = time.perf_counter() - began
+        elif not tested.kept:
+            to_come = cut_off_s * (len(numbers) - done) + seconds * (1 + plan.refit)
+            if clock.fits(SLACK * to_come):
+                # it may take far longer than the last one did, but not the time that the rest needs
+                with contextlib.suppress(OutOfTime), _limited(candidate, 0.5):
+                    forecaster = candidate.fitted(window.before)
+                    seconds = time.perf_counter() - began
         tested.windows.append(window)
-        tested.kept += not anew
-        compared = candidate.forecast(forecaster if anew else earliest, window, anew=anew)
+        tested.kept += forecaster is None
+        compared = candidate.forecast(forecaster or earliest, window, anew=forecaster is not None)
         tested.compared.append(compared)
         tested.scores.append(candidate.metrics(compared, window.before))
         whole = series.filled(window.before, columns)
         naive = backtests.naive(whole, window.steps, columns, candidate.season_length)
         against = backtests.against(naive, window.steps, columns)
         tested.naive.append(candidate.metrics(against, window.before))
+        cut_off_s = time.perf_counter() - began
     return earliest, seconds, tested
 
 
-def _drawn(candidate: Candidate, compared: pd.DataFrame, train: pd.DataFrame) -> list[PlotData]:
-    """One plot: of the series with the most behind it."""
-    columns = candidate.columns
-    shown = train[columns.id].value_counts(sort=False).idxmax()
-    ahead = compared[compared[columns.id] == shown]
-    past = train[(train[columns.id] == shown) & train[columns.target].notna()]
-    bands = {}
-    for level in time_series.LEVELS:
-        sides = [time_series.bound("lower", level), time_series.bound("upper", level)]
-        if set(sides) <= set(ahead) and np.isfinite(ahead[sides]).all(axis=None):
-            bands[str(level)] = (ahead[sides[0]].to_numpy(), ahead[sides[1]].to_numpy())
-    return plots.forecast(
-        candidate.model_name,
-        [as_text(moment) for moment in ahead[columns.time]],
-        [None if np.isnan(value) else float(value) for value in ahead[columns.target]],
-        ahead[series.MEAN].to_numpy(),
-        bands,
-        ([as_text(moment) for moment in past[columns.time]], past[columns.target].to_numpy()),
-        series=str(shown) if candidate.plan.series_column else None,
-    )
+def _earliest(candidate: Candidate, before: pd.DataFrame) -> Forecaster:
+    """Fitted for the first time: of a model that searches among forms, on a single one where there is no time
+    to search."""
+    searching = candidate.model_name in series_models.SEARCHING
+    if searching and candidate.choices.get("effort", "full") != "single":
+        with contextlib.suppress(OutOfTime), _limited(candidate, _SEARCHING):
+            return candidate.fitted(before)
+        candidate.choices |= {"effort": "single"}
+    return candidate.fitted(before)
 
 
 def _described(final: Forecaster) -> dict[str, Any]:
@@ -307,61 +349,27 @@ def _predictions(tested: Tested, compared: pd.DataFrame) -> predictions.Predicti
     )
 
 
-def _ahead(candidate: Candidate, behind: int) -> pd.DataFrame | None:
-    """The columns known ahead of the steps after the last that a forecaster has seen, `behind` of which are
-    the table's own."""
-    if candidate.future is None or not behind:
-        return candidate.future
-    columns = candidate.columns
-    own = candidate.long.groupby(columns.id, sort=False).tail(behind)
-    every = pd.concat([own[candidate.future.columns], candidate.future], ignore_index=True)
-    return every.sort_values([columns.id, columns.time], kind="stable").reset_index(drop=True)
-
-
 def _forecast(
     candidate: Candidate, forecaster: Forecaster, intervals: Intervals | None, behind: int
 ) -> tuple[list[ForecastPoint], float]:
     """The `horizon` steps after the table's last ones, and milliseconds a step. `behind`: steps of the table
     that the model has not seen."""
-    columns, horizon = candidate.columns, candidate.horizon
-    ahead = _ahead(candidate, behind)
+    columns = candidate.columns
+    ahead = series_outcome.known_ahead(candidate, behind)
     started = time.perf_counter()
-    predicted = time_series.forecast(forecaster, horizon + behind, columns, ahead, intervals=True)
+    predicted = time_series.forecast(forecaster, candidate.horizon + behind, columns, ahead, intervals=True)
     predict_ms = (time.perf_counter() - started) * 1e3 / len(predicted)
+    if time_series.is_lag_model(forecaster):
+        time_series.check_near(predicted, candidate.long, columns)
     predicted = series_intervals.bounded(predicted, intervals, columns, candidate.scales(candidate.long))
-    predicted = predicted.groupby(columns.id, sort=False).tail(horizon)
-    bands = [name for name in predicted.columns if name.startswith(("@lower_", "@upper_"))]
-    points = []
-    for row in predicted.to_dict("records"):
-        point = ForecastPoint(time=as_text(row[columns.time]), mean=float(row[series.MEAN]))
-        if candidate.plan.series_column:
-            point.series = str(row[columns.id])
-        for name in bands:
-            setattr(point, name[1:], float(row[name]) if np.isfinite(row[name]) else UNSET)
-        points.append(point)
-    return points, predict_ms
+    return series_outcome.points(candidate, predicted), predict_ms
 
 
 def _example(candidate: Candidate, forecaster: Forecaster, behind: int) -> Example:
-    """What `predict` of the pickle answers, row for row, with times as text: to `h`, or to the rows of a
-    table that holds what the model has to know of the steps."""
-    columns = candidate.columns
-    ahead = _ahead(candidate, behind)
-    if ahead is None or not time_series.uses_future(forecaster, columns):
-        count = int(candidate.long[columns.id].nunique())
-        horizon = max(1, min(candidate.horizon, EXAMPLE_ROWS // count))
-        return Example(
-            rows=[{"h": horizon}],
-            predictions=_rows(time_series.raw_forecast(forecaster, horizon, columns), columns),
-        )
-    steps = ahead.groupby(columns.id, sort=False).head(candidate.horizon)
-    predicted = time_series.raw_forecast(forecaster, candidate.horizon, columns, ahead)
-    given = steps if candidate.plan.series_column else steps.drop(columns=columns.id)
-    return Example(rows=_rows(given, columns), predictions=_rows(predicted, columns))
-
-
-def _rows(frame: pd.DataFrame, columns: Columns) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = frame.to_dict("records")
-    for row in rows:
-        row[columns.time] = as_text(row[columns.time])
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    ahead = series_outcome.known_ahead(candidate, behind)
+    if ahead is None or not time_series.uses_future(forecaster, candidate.columns):
+        horizon, ahead = series_outcome.example_horizon(candidate), None
+    else:
+        horizon = candidate.horizon
+    predicted = time_series.raw_forecast(forecaster, horizon, candidate.columns, ahead)
+    return series_outcome.example(candidate, ahead, predicted)

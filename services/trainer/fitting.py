@@ -19,7 +19,8 @@ from services.trainer.outcome import (
     Kept,
 )
 from services.trainer.workbench import Patience, Stopped, Workbench
-from shared.contracts import ENSEMBLES, METRICS, Plan, TrainRequest
+from shared import needs
+from shared.contracts import ENSEMBLES, METRICS, Plan
 from shared.db import candidates, files, jobs, tasks
 from shared.db.candidates import Standing
 from shared.db.jobs import Job
@@ -84,7 +85,7 @@ class FitJobs:
         if file is None:
             raise CannotTrain("the file was deleted while it was being trained on")
         ensemble = candidate["model_name"] in ENSEMBLES
-        request = msgspec.convert(task["request"], TrainRequest)
+        request = needs.stored(task["request"])
         left = task["remaining_s"] - reserve_s(request.time_budget_s)
         if standing.ensembles and not ensemble:
             left -= ensembling_s(request.time_budget_s)

@@ -19,7 +19,8 @@ from services.trainer.child_outcome import ChildFailed
 from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
 from services.trainer.workbench import Asked, Stopped, Workbench
-from shared.contracts import ENSEMBLES, MODELS, Fault, JobKind, Plan, Problem, Profile, Stage, TrainRequest
+from shared import needs
+from shared.contracts import ENSEMBLES, MODELS, Fault, JobKind, Plan, Problem, Profile, Stage
 from shared.db import bundles, candidates, files, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
@@ -139,7 +140,7 @@ class TrainerJobs:
     async def _plan(self, job: Job, task: Any, file: Any) -> Plan:
         """In children that a cancel stops, and the end of the time budget. A task that overtakes its
         file's profile makes one itself."""
-        request = msgspec.convert(task["request"], TrainRequest)
+        request = needs.stored(task["request"])
         left = request.time_budget_s if task["remaining_s"] is None else task["remaining_s"]
         try:
             async with asyncio.timeout(left), self.bench.watch(job, task["id"]) as (_, stop):
@@ -173,13 +174,19 @@ class TrainerJobs:
         await self.bench.changed(task["id"], *asked)
 
     async def _fits(self, c: Connection, job: Job, rows: Sequence[Any]) -> list[Asked]:
-        """A job for each candidate (`id, attempt, model_name`), with the place of the plan's `job` in the
-        queue. Ensembles wait without one until there is all that they can be made of."""
+        """A job for each candidate (`id, attempt, model_name, task_type`), with the place of the plan's `job`
+        in the queue. Ensembles wait without one until there is all that they can be made of."""
         return [
             (
                 JobKind.FIT,
                 await jobs.insert(
-                    c, JobKind.FIT, row["id"], job.user_id, attempt=row["attempt"], queued_at=job.queued_at
+                    c,
+                    JobKind.FIT,
+                    row["id"],
+                    job.user_id,
+                    attempt=row["attempt"],
+                    queued_at=job.queued_at,
+                    needs=[needs.of_model(row["task_type"], row["model_name"])],
                 ),
             )
             for row in rows

@@ -23,7 +23,7 @@ from services.trainer import (
     leakage_sums,
     leakage_time,
 )
-from services.trainer.leakage_finding import Finding
+from services.trainer.leakage_finding import Copy, Finding
 from services.trainer.leakage_together import Together
 from services.trainer.number_text import to_numbers
 from shared.contracts import Notice, Profile, TaskType, TrainRequest
@@ -168,7 +168,7 @@ def _columns(sample: leakage_sample.Sample, groups: set[str]) -> list[Finding]:
     return found
 
 
-def _with_score(copy: leakage_copies.Copy, sample: leakage_sample.Sample) -> str:
+def _with_score(copy: Copy, sample: leakage_sample.Sample) -> str:
     if not copy.whole:
         return copy.evidence
     return f"{copy.evidence}; {leakage_strength.evidence(copy.name, sample)}"

@@ -47,7 +47,8 @@ def names_time(name: str) -> bool:
 def names_past(name: str) -> bool:
     """Whether a column says itself that it is known from before, such as "sales_lag7" or "pricePrevious"."""
     return (
-        bool(LAG_NAMES & set(words(name))) or re.search(r"lag\d*$|[_(]t-\d", name, re.IGNORECASE) is not None
+        bool(LAG_NAMES & set(words(name)))
+        or re.search(r"(?<!f)lag\d*$|[_(]t-\d", name, re.IGNORECASE) is not None
     )
 
 

@@ -73,7 +73,9 @@ class Kept(Struct):
 
 class Member(Struct, kw_only=True):
     """A model that an ensemble may be made of, as its own fit ended. `predictions`, `model`: its files in the
-    scratch folder, the second once it is wanted; `sha256`: of its pickle, whose signature was checked."""
+    scratch folder, the second once it is wanted; `sha256`: of its pickle, whose signature was checked;
+    `behind`: of a time series, the steps at the table's end that it has not seen; `learning_curve`: what its
+    own plot shows, where it has one."""
 
     slug: str
     label: str
@@ -85,6 +87,8 @@ class Member(Struct, kw_only=True):
     refit: bool
     packages: list[str]
     importance: list[Importance]
+    behind: int = 0
+    learning_curve: dict[str, Any] | None = None
 
 
 class Choice(Struct, kw_only=True):

@@ -6,6 +6,7 @@ import math
 import time
 
 import msgspec
+from sklearn.pipeline import Pipeline
 
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, boosting
@@ -25,6 +26,9 @@ fit's fixed costs (bins, codes) are to be told from what each round adds."""
 
 PROBE_ABOVE_ROWS = 2_000
 """Smaller tables are fitted faster than they are probed."""
+
+ANSWERED_ROWS = (100, 1_000)
+"""Held-out rows that are answered to learn what a row takes. The first few also tell what a call costs."""
 
 WORTHWHILE = {"random_forest": 16, "extra_trees": 16, "mlp": 6}
 """Of less than this more rows make nothing good: then rows are given up for it."""
@@ -63,6 +67,18 @@ def worthwhile(slug: str) -> int:
 def probing(slug: str) -> Settings:
     """The cheapest fit of an elastic family: of all that it does, how many rows it can be given."""
     return Settings(most_effort=PROBES[slug][1])
+
+
+def answering(candidate: Candidate, model: Pipeline) -> float:
+    """Seconds that each further row of a batch takes to be answered."""
+    rows = candidate.rows
+    took = []
+    for positions in (rows.test[: ANSWERED_ROWS[0]], rows.test[: ANSWERED_ROWS[1]]):
+        started = time.perf_counter()
+        candidate.answers(model, rows.features.iloc[positions])
+        took.append((time.perf_counter() - started, len(positions)))
+    (few_s, few), (more_s, more) = took
+    return max(more_s - few_s, 0.0) / max(more - few, 1)
 
 
 def _seconds(candidate: Candidate, part: Part, effort: int) -> float:

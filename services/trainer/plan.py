@@ -129,7 +129,13 @@ def _share(
     columns = [*_roles(request, profile), request.target, *filter(None, [request.group_column])]
     classes = task_type is TaskType.CLASSIFICATION
     part = table_room.share(
-        path, columns, request.target, classes=classes, memory_bytes=memory_bytes, seed=request.seed
+        path,
+        columns,
+        request.target,
+        classes=classes,
+        memory_bytes=memory_bytes,
+        seed=request.seed,
+        width=table_room.matrix_columns(column for column in profile.columns if column.name in columns),
     )
     return part if part.narrow else None
 

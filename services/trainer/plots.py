@@ -199,6 +199,14 @@ def learning_curve(
     return [_plot(model_name, "learning_curve", data, drawing_numbers.learning_curve)]
 
 
+def members_learning_curve(model_name: str, member: str, data: Mapping[str, Any] | None) -> list[PlotData]:
+    """The learning curve of the best model that an ensemble is made of, which says whose it is: an ensemble
+    itself is not fitted on rows. `data`: as that model's own plot has it; `member`: its label."""
+    if data is None:
+        return []
+    return [_plot(model_name, "learning_curve", {**data, "member": member}, drawing_numbers.learning_curve)]
+
+
 # --- classification -----------------------------------------------------------------------------
 
 Case = tuple[str, np.ndarray, np.ndarray]

@@ -11,6 +11,7 @@ import enum
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from msgspec import Struct
@@ -18,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
@@ -27,9 +28,11 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
+from services.trainer import text_encoding
 from services.trainer.column_roles import NO, YES
 from services.trainer.date_features import date_steps, number_reading, reading, with_clock
 from services.trainer.number_text import CLEANING, Style, style
+from services.trainer.text_encoding import Remembered
 from shared.errors import CannotTrain
 
 SAMPLE_ROWS = 2_000
@@ -37,12 +40,6 @@ SAMPLE_ROWS = 2_000
 
 NATIVE_LIMIT = 250
 """Histogram boosting takes at most 255 distinct values in a category column."""
-
-TFIDF_ROWS = 50_000
-"""Above it, text is hashed: a vocabulary of n-grams grows with the rows and is pickled whole."""
-
-TEXT_COMPONENTS = 30
-"""Of each text; on few rows fewer (one a 25 rows), or text that says nothing drowns what does."""
 
 FLOAT32_ROWS = 100_000
 """Above it trees get their matrix in float32, in which most of them compare: it is most of a fit's memory."""
@@ -93,6 +90,8 @@ class Columns(Struct, kw_only=True):
     """Those of `categories` that write one value in several ways ("Yes", "yes ")."""
     flags: list[str] = []
     """Those of `categories` that say yes and no in several words."""
+    encoders: dict[str, Remembered] = {}
+    """Of `texts`, where they are fitted once for all that is fitted."""
 
     def uses_skrub(self) -> bool:
         return bool(self.texts)
@@ -147,6 +146,13 @@ def _are_codes(values: pd.Series) -> bool:
     return few and bool((np.isfinite(distinct) & (distinct == np.floor(distinct))).all())
 
 
+def with_encoders(columns: Columns, table: pd.DataFrame, rows: int, seed: int, seconds: float) -> Columns:
+    """The same, its texts' encoders fitted on `table` (the training rows) for a candidate that has `seconds`
+    in all and is to encode `rows` rows."""
+    made = {name: text_encoding.remembered(table[name], rows, seed, seconds) for name in columns.texts}
+    return msgspec.structs.replace(columns, encoders=made)
+
+
 def preprocessor(
     columns: Columns, encoding: Encoding, *, regression: bool, rows: int, seed: int
 ) -> ColumnTransformer:
@@ -183,7 +189,10 @@ def preprocessor(
         made = make_pipeline(*date_steps(arguments, clock=name in columns.clocks, scaled=scaled), *narrowed)
         parts.append((f"date {name}".replace("__", "_"), made, name))
     for name in columns.texts:
-        parts.append((f"text {name}".replace("__", "_"), _text(rows, seed), name))
+        encoder = columns.encoders.get(name)
+        if encoder is None:
+            encoder = text_encoding.unfitted(rows, seed)
+        parts.append((f"text {name}".replace("__", "_"), encoder, name))
     return ColumnTransformer(parts, sparse_threshold=0, verbose_feature_names_out=False)
 
 
@@ -279,24 +288,6 @@ def _one_hot(limit: int) -> OneHotEncoder:
 
 def _codes() -> OrdinalEncoder:
     return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
-
-
-def _text(rows: int, seed: int) -> Pipeline:
-    from skrub import StringEncoder
-
-    return make_pipeline(
-        FunctionTransformer(pd.Series.astype, kw_args={"dtype": "string"}),
-        FunctionTransformer(pd.Series.fillna, kw_args={"value": ""}),
-        # a word for what is empty: a column of nothing else would leave no vocabulary
-        FunctionTransformer(
-            pd.Series.replace, kw_args={"to_replace": r"^\s*$", "value": "missing", "regex": True}
-        ),
-        StringEncoder(
-            n_components=min(TEXT_COMPONENTS, max(8, rows // 25)),
-            vectorizer="tfidf" if rows <= TFIDF_ROWS else "hashing",
-            random_state=seed,
-        ),
-    )
 
 
 def _date_arguments(values: pd.Series) -> dict[str, Any]:

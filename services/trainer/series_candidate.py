@@ -63,12 +63,14 @@ class Candidate(Struct):
 
     def forecast(self, forecaster: Forecaster, window: Window, *, anew: bool) -> pd.DataFrame:
         """What `forecaster` says of a window beside what came; `anew`: fitted on all before it, not on an
-        earlier part."""
+        earlier part. Raises CannotTrain where a model for all series runs away from them."""
         if anew:
             said = time_series.forecast(forecaster, self.horizon, self.columns, window.steps, intervals=True)
         else:
             whole = series.filled(window.before, self.columns)
             said = time_series.onward(forecaster, whole, window.steps, self.situation(whole))
+        if time_series.is_lag_model(forecaster):
+            time_series.check_near(said, window.before, self.columns)
         return backtests.against(said, window.steps, self.columns)
 
     def metrics(self, compared: pd.DataFrame, before: pd.DataFrame) -> dict[str, float | None]:
@@ -76,6 +78,12 @@ class Candidate(Struct):
 
     def scales(self, part: pd.DataFrame) -> dict[object, float]:
         return series_intervals.scales(part, self.columns, self.season_length)
+
+
+def cut_offs(candidate: Candidate) -> list[int]:
+    """The numbers of the windows that every model of the plan is backtested on, the earliest first."""
+    windows = int(candidate.plan.details.get("windows", 1))
+    return backtests.planned(candidate.long, candidate.columns, candidate.horizon, windows)
 
 
 def read(table_path: Path, plan: Plan, model_name: str, threads: int, clock: Clock) -> Candidate:

@@ -1,9 +1,10 @@
 """How far prediction intervals can be trusted: their coverage on backtests, and what is done where it is bad.
 
-A model's own intervals assume that it is right. Where they held too few (or too many) of the backtests'
-values, they are made wider or narrower by one factor (a normalised conformal score: Lei et al., 2018,
-https://doi.org/10.1080/01621459.2017.1307116). A model without any gets conformal ones from its backtests'
-errors, each in units of what its series usually changes, all steps and series together.
+A model's own intervals assume that it is right. They are made wider or narrower by one factor, so that they
+hold as many of the backtests' values as they promise (a normalised conformal score: Lei et al., 2018,
+https://doi.org/10.1080/01621459.2017.1307116); the fewer steps say so, the less is changed. A model without
+any gets conformal ones from its backtests' errors, each in units of what its series usually changes and of
+how errors grow with the step ahead. Both take quantiles of n errors as of n + 1, one of which is to come.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _FEWEST = 20
 """Forecast steps below which nothing is changed: their coverage says too little."""
 _FEWEST_SCORES = 8
 """Forecast steps below which a model that has no intervals gets none: fewer errors bound nothing."""
-_OFF = 0.06
-"""Both levels together may be so far from what they promise before the intervals are changed."""
-_GAIN = 0.02
+_DOUBT = 10
+"""Forecast steps that a model's own word counts for beside those of its backtests."""
+_SHAPE = 20
+"""Errors of a step that its own size is trusted as much from as the curve through the sizes of all steps."""
 _WIDEST = 5.0
 
 
@@ -179,31 +181,45 @@ def _widened(every: pd.DataFrame, columns: Columns) -> Intervals:
         for level in LEVELS:
             inside[str(level)] += list(ratios[level][judged] <= factor)
     changed = {level: float(np.mean(hits)) for level, hits in inside.items()}
-    if _distance(own) <= _OFF or _distance(changed) > _distance(own) - _GAIN:
-        return as_is
     return Intervals(changed, own, int(usable.sum()), factor=_factor(ratios, usable))
 
 
 def _factor(ratios: dict[int, np.ndarray], rows: np.ndarray) -> float:
-    """How much wider the intervals have to be to hold what they promise; between the two levels."""
-    if not rows.any():
+    """How much wider the intervals have to be to hold what they promise; between the two levels, and nearer
+    to 1 the fewer rows there are."""
+    count = int(rows.sum())
+    if not count:
         return 1.0
-    needed = [np.quantile(ratios[level][rows], level / 100) for level in LEVELS]
-    return float(np.clip(np.sqrt(np.prod(needed)), 1 / _WIDEST, _WIDEST))
-
-
-def _distance(measured: dict[str, float]) -> float:
-    return sum(abs(share - int(level) / 100) for level, share in measured.items())
+    needed = [
+        np.quantile(ratios[level][rows], min(level / 100 * (count + 1) / count, 1.0)) for level in LEVELS
+    ]
+    whole = float(np.clip(np.sqrt(np.prod(needed)), 1 / _WIDEST, _WIDEST))
+    return whole ** (count / (count + _DOUBT))
 
 
 def _scores(errors: np.ndarray, step: np.ndarray) -> np.ndarray:
     """(h, q) scores: the quantiles of all errors, scaled to how errors grow with the step."""
-    size = pd.Series(errors**2).groupby(step).mean().pow(0.5)
-    growth = np.maximum.accumulate(size.reindex(range(int(step.max()) + 1)).ffill().fillna(0.0).to_numpy())
-    growth = np.where(growth > 0, growth, max(float(growth.max()), 1e-12))
+    growth = _growth(errors, step)
     # so spread that the libraries' interpolation between the scores gives back each level
     at = (np.arange(_SCORES) + 0.5) / (_SCORES - 0.5)
+    at = np.minimum(at * (len(errors) + 1) / len(errors), 1.0)
     return growth[:, None] * np.quantile(errors / growth[step], at)[None, :]
+
+
+def _growth(errors: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """(h,) how large errors are at each step: a power of it from none to proportional, fitted to all, from
+    which a step departs as far as it has errors enough of its own."""
+    horizon = int(step.max()) + 1
+    count = np.bincount(step, minlength=horizon)
+    squares = np.bincount(step, weights=errors**2, minlength=horizon)
+    ahead, there = np.arange(1.0, horizon + 1), (count > 0) & (squares > 0)
+    power = 0.5  # a random walk's
+    if there.sum() > 2:
+        size = np.log(squares[there] / count[there]) / 2
+        power = float(np.clip(np.polyfit(np.log(ahead[there]), size, 1)[0], 0.0, 1.0))
+    curve = ahead ** (2 * power)
+    curve *= max(float(squares.sum()), 1e-24) / float((curve * count).sum())
+    return np.sqrt((squares + _SHAPE * curve) / (count + _SHAPE))
 
 
 def _quantile(scores: np.ndarray, level: int) -> np.ndarray:

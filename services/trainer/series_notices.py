@@ -39,14 +39,14 @@ def about(
     """
     said = []
     if naive is not None:
-        said.append(_loses(*naive))
+        said.append(loses(*naive))
     if kept:
         said.append(_parameters_kept(kept, cut_offs))
     if refit_skipped:
         said.append(_refit_skipped())
+    if longest > history:
+        said.append(_history_shortened(history, longest))
     if not time_series.is_lag_model(final):
-        if longest > history:
-            said.append(_history_shortened(history, longest))
         effort = _effort(model_name, final)
         if effort is not None:
             said.append(effort)
@@ -74,7 +74,7 @@ def _effort(model_name: str, final: Forecaster) -> Notice | None:
     )
 
 
-def _loses(metric: str, scores: Scores, naive: Scores) -> Notice:
+def loses(metric: str, scores: Scores, naive: Scores) -> Notice:
     return Notice(
         code="loses-to-seasonal-naive",
         message="The seasonal naive, which repeats the last season, forecasts the backtests no worse.",

@@ -22,6 +22,12 @@ _DEAR_STEPS = 60
 """Models that take long even on a short series, and what is tried of them."""
 FITS = 3
 """The earliest cut-off's, the training part's and the last on all there is."""
+_ONE_FIT = 1.5
+"""Of the earliest cut-off alone, whose parameters then do for all: the fit, and its state taken on."""
+PROBED_ROWS = 50_000
+"""Of a table of twice as many or more, what a model for all series is first tried on."""
+_LEAST_STEPS = 30
+"""Of a season's four, or of this many steps a model still learns what it can of many series."""
 _EFFORTS: tuple[Effort, ...] = ("full", "narrow", "single")
 
 TimedFit = Callable[[pd.DataFrame, Effort], float]
@@ -55,12 +61,41 @@ def pace(
     shorter = int(sizes.max() * room / (FITS * expected))
     if shorter >= max(steps // 2, 4 * season):
         return effort, shorter
-    if 1.5 * expected <= room:
+    if _ONE_FIT * expected <= room:
         return effort, None
+    shorter = int(sizes.max() * room / (_ONE_FIT * expected))
+    if shorter >= max(_LEAST_STEPS, 4 * season):
+        return effort, shorter
     raise CannotTrain(
         f"fitting this model on {len(sizes):,} series would take about {expected:,.0f} s, and "
         f"{max(clock.left(), 0):,.0f} s are left for it; a larger time_budget_s would do"
     )
+
+
+def shared_history(
+    train: pd.DataFrame, columns: Columns, season: int, clock: Clock, timed: Callable[[pd.DataFrame], float]
+) -> int | None:
+    """How many steps of each series a model that learns from all of them together has time for (None: as
+    ever). Its time grows with the rows; `timed` fits on a part of them and answers the seconds. Raises
+    CannotTrain where not even four seasons of each would do."""
+    sizes = train.groupby(columns.id, sort=False).size()
+    least = max(_LEAST_STEPS, 4 * season)
+    steps = max(least, PROBED_ROWS // len(sizes))
+    if len(train) <= 2 * PROBED_ROWS or int(sizes.max()) <= steps:
+        return None
+    part = train.groupby(columns.id, sort=False).tail(steps)
+    a_row = timed(part) / len(part)
+    if clock.fits(FITS * a_row * len(train)):
+        return None
+    room = max(clock.left(), 0.0) * 0.8
+    longest = int(room / (FITS * a_row * len(sizes)))
+    if longest < least:
+        raise CannotTrain(
+            f"fitting this model on {least} steps of each of {len(sizes):,} series would take about "
+            f"{a_row * least * len(sizes):,.0f} s, and {max(clock.left(), 0):,.0f} s are left for it; a "
+            "larger time_budget_s would do"
+        )
+    return longest
 
 
 def seconds(work: Callable[[], object]) -> float:

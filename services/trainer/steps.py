@@ -101,6 +101,10 @@ def choose(
     progress: Progress,
 ) -> Choice:
     """What an ensemble is to be made of; of the members only their predictions are read."""
+    if plan.task_type is TaskType.TIME_SERIES:
+        from services.trainer.series_ensemble_fit import choose as choose_forecasters
+
+        return choose_forecasters(Path(table), plan, model_name, members, seconds, progress)
     from services.trainer.ensemble_fit import choose as choose_members
 
     return choose_members(Path(table), plan, model_name, members, seconds, progress)
@@ -120,6 +124,12 @@ def combine(
 ) -> FitOutcome:
     """The ensemble; its pickle is left as `model.pkl` in the scratch folder. The signatures of its members'
     pickles were found to be a trainer's."""
+    if plan.task_type is TaskType.TIME_SERIES:
+        from services.trainer.series_ensemble_fit import combine as combine_forecasters
+
+        return combine_forecasters(
+            Path(table), plan, model_name, members, choice, scratch, seconds, threads, progress
+        )
     from services.trainer.ensemble_fit import combine as combine_members
 
     return combine_members(

@@ -16,6 +16,7 @@ from shared.contracts import ColumnProfile, TaskType
 TARGETS = frozenset(
     {"target", "label", "labels", "y", "outcome", "response", "species", "survived", "churn", "churned"}
     | {"exited", "attrition", "attrited", "fraud", "fraudulent", "diagnosis", "canceled", "cancelled"}
+    | {"vote", "voted", "died", "dead", "deceased"}
     | {"converted", "clicked", "purchased", "defaulted", "readmitted", "saleprice", "medv", "subscribed"}
 )
 """Names that hardly anything but a target has."""
@@ -25,6 +26,7 @@ LIKELY = frozenset(
     | {"sales", "demand", "default", "result", "revenue", "profit", "cost", "charges", "amount", "value"}
     | {"count", "cnt", "strength", "sentiment", "satisfaction", "grade", "salary", "wage", "risk", "winner"}
     | {"mpg", "msrp", "fare", "close", "load", "consumption", "passengers", "deposit", "approved", "activity"}
+    | {"approve", "approval", "delay"}
     | {"severity", "disease", "stroke", "spam", "potability", "yield", "medhouseval", "variety", "duration"}
 )
 """Names that a target often has, and other columns too."""
@@ -68,7 +70,9 @@ def _likeness(column: ColumnProfile, columns: list[ColumnProfile]) -> float:
     said = words(column.name)
     if not _by_name(column, columns) and (set(said) & (ID_WORDS | TIME_WORDS) or said[-1:] == ["no"]):
         return -1.0  # a date's part or a number of something is told, not asked for
-    return _by_name(column, columns) + place
+    named = _by_name(column, columns)
+    # of two that are named alike, an outcome rather than an amount
+    return named + place + (0.5 if named and column.distinct == 2 else 0.0)
 
 
 def _by_name(column: ColumnProfile, columns: list[ColumnProfile]) -> float:
@@ -77,6 +81,8 @@ def _by_name(column: ColumnProfile, columns: list[ColumnProfile]) -> float:
     whole = "".join(said)
     if name == "y" and {"x", "z"} <= {other.name.strip().casefold() for other in columns}:
         return 0.0  # a place in space
+    if name not in TARGETS and whole not in TARGETS and {"previous", "prev", "prior", "last"} & set(said):
+        return 0.0  # "previous_bookings_not_canceled" was known before
     if name in TARGETS or whole in TARGETS:
         return 6.0
     ends = {said[0], said[-1]} if said else set()

@@ -19,19 +19,30 @@ from msgspec import Struct
 
 from services.trainer import table
 from services.trainer.child_memory import LEAST_BYTES
-from shared.contracts import Notice
+from shared.contracts import ColumnProfile, Notice
 from shared.errors import CannotTrain
 
 LIBRARIES_BYTES = 400 * 2**20
 """What a fit's process holds whatever its table, and what its models need to be safe beside a large one."""
 
-SMALL_BYTES = 8 * 2**20
-"""A table that is no larger, as a fit holds it, is loaded under any guard that lets a fit run at all: times
-`COPIES` it stays within what `LEAST_BYTES` has to spare."""
+SMALL_BYTES = 56 * 2**20
+"""A table that needs no more is loaded under any guard that lets a fit run at all: so much `LEAST_BYTES` has
+to spare."""
 
-COPIES = 7.0
-"""A fit's peak over the bytes of its table: the rows, the training part's, its matrix, the model's own.
-`make bench NAME=large` measures it for every model."""
+FRAMES = 2.0
+MATRICES = 3.5
+"""A fit's peak holds its rows so many times as they were read (all of them, and those that are learned from),
+and so many times as a matrix of float64 (prepared, put together, the model's own), which narrow types make no
+smaller. `make bench NAME=large` measures it for every model."""
+
+MATRIX_COLUMNS = {"datetime": 20, "text": 30}
+FEW_KINDS = 40
+"""Columns that one of these roles comes to in the widest matrix, that of linear models. A category of few
+kinds has one for each, and so have whole numbers of few kinds beside their own."""
+
+KEPT_BYTES = 512 * 2**20
+"""Prepared parts of folds are kept for what else is tried on them while all of one split are smaller than
+this; the search for settings has a split of its own. Of a table that had to be narrowed none are."""
 
 TEXT_BYTES = 57
 """CPython's str, beside its characters; a cell is a pointer of 8 bytes to one, shared by equal cells."""
@@ -77,13 +88,20 @@ class Share(Struct, kw_only=True):
 
 
 def share(
-    path: Path, columns: Sequence[str], target: str, *, classes: bool, memory_bytes: int, seed: int
+    path: Path,
+    columns: Sequence[str],
+    target: str,
+    *,
+    classes: bool,
+    memory_bytes: int,
+    seed: int,
+    width: int = 0,
 ) -> Share:
     """What of the decoded table fits into `memory_bytes`, the guard of one fit.
 
-    `columns`: all that a fit reads, the target among them. Types are narrowed only where the table would not
-    fit as it is, and rows drawn only where that is not enough. Raises CannotTrain where not even
-    `LEAST_ROWS` rows fit, or no fit runs in so little.
+    `columns`: all that a fit reads, the target among them; `width`: of the widest matrix made of them. Types
+    are narrowed only where the table would not fit as it is, and rows drawn only where that is not enough.
+    Raises CannotTrain where not even `LEAST_ROWS` rows fit, or no fit runs in so little.
     """
     if memory_bytes < LEAST_BYTES:
         raise CannotTrain(
@@ -93,21 +111,39 @@ def share(
     with pa.memory_map(str(path), "r") as source:
         reader = pa.ipc.open_file(source, options=_only(source, columns))
         rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
-        room = max((memory_bytes - LIBRARIES_BYTES) / COPIES, SMALL_BYTES)
+        room = max(memory_bytes - LIBRARIES_BYTES, SMALL_BYTES)
         made = Share(target=target, of=rows, stratified=classes, seed=seed)
-        if rows * _row_bytes(reader, reader.schema) <= room:
+        needed = rows * row_needs(_row_bytes(reader, reader.schema), width)
+        if needed + 2 * min(needed, KEPT_BYTES) <= room:
             return made
         made.narrow = True
-        fitting = int(room / max(1.0, _row_bytes(reader, _narrowed(reader, target))))
+        fitting = int(room / row_needs(_row_bytes(reader, _narrowed(reader, target)), width))
     if fitting >= rows:
         return made
     if fitting < LEAST_ROWS:
         raise CannotTrain(
             f"a row of the table takes so much memory that only {max(0, fitting):,} of {rows:,} fit into the "
-            f"{memory_bytes / 2**20:,.0f} MiB of a fit; leave columns of long text out"
+            f"{memory_bytes / 2**20:,.0f} MiB of a fit; leave columns out, those of long text first"
         )
     made.rows = fitting
     return made
+
+
+def matrix_columns(columns: Iterable[ColumnProfile]) -> int:
+    """The width of the widest matrix that is made of columns with these profiles."""
+    made = 0
+    for column in columns:
+        kinds = column.distinct if column.distinct <= FEW_KINDS else 0
+        if column.role == "categorical":
+            made += max(1, kinds)
+        else:
+            made += MATRIX_COLUMNS.get(column.role, 1) + (kinds if column.role == "numeric" else 0)
+    return made
+
+
+def row_needs(row_bytes: float, width: int) -> float:
+    """Bytes that a fit needs at its peak for each row, of so many bytes and so wide a matrix."""
+    return max(1.0, FRAMES * row_bytes + MATRICES * 8 * width)
 
 
 def planned(details: Mapping[str, Any]) -> Share | None:

@@ -179,11 +179,17 @@ def _members(groups: np.ndarray) -> list[np.ndarray]:
 
 
 def _of_groups(statistic: Statistic, members: list[np.ndarray]) -> Statistic:
-    def of_groups(drawn: np.ndarray) -> np.ndarray:
-        rows = (np.concatenate([members[group] for group in chosen]) for chosen in drawn)
-        return np.array([statistic(row[None, :])[0] for row in rows])
+    sizes = np.array([len(rows) for rows in members])
+    begins = np.cumsum(sizes) - sizes
+    all_rows = np.concatenate(members)
 
-    return of_groups
+    def of_group(chosen: np.ndarray) -> float:
+        n = sizes[chosen]
+        # thousands of small groups, which copies of rows are, are not put together one by one
+        at = np.arange(n.sum()) + np.repeat(begins[chosen] - (np.cumsum(n) - n), n)
+        return float(statistic(all_rows[at][None, :])[0])
+
+    return lambda drawn: np.array([of_group(chosen) for chosen in drawn])
 
 
 def _interval(metric: str, score: float | None, deviations: np.ndarray) -> tuple[float | None, float | None]:

@@ -21,9 +21,7 @@ from services.trainer.budget import Clock
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, Situation
 from services.trainer.candidates.boosting import LIBRARIES, rounds_of
-
-KEPT_BYTES = 512 * 2**20
-"""Prepared parts are kept for what else is tried on them while all together are smaller than this."""
+from services.trainer.table_room import KEPT_BYTES, planned
 
 
 class Part(Struct):
@@ -49,6 +47,9 @@ class Attempt(Struct):
     def rounds(self) -> int | None:
         return None if self.curve is None else rounds_of([self.curve])
 
+    def pipeline(self) -> Pipeline:
+        return Pipeline([*self.part.before.steps, ("model", self.model)])
+
     def answers(self, candidate: Candidate, rounds: int | None) -> np.ndarray:
         """Probabilities (n, k) in the order of the plan's labels, or numbers (n, 1), for the held rows."""
         if rounds is None:
@@ -64,7 +65,9 @@ class Attempt(Struct):
 
 class Validated(Struct):
     """Out-of-fold scores and predictions. `train`: positions, `oof`: (n, k), `fold`: (n,); `rounds`: what
-    all folds together ask for, None for what grows in no rounds; `seconds`: what one fold took."""
+    all folds together ask for, None for what grows in no rounds; `seconds`: what one fold took; `only`: where
+    one fold was all there was time for, its model as it would be handed over (not of a booster, which was
+    fitted bare)."""
 
     scores: list[float]
     train: np.ndarray
@@ -73,6 +76,7 @@ class Validated(Struct):
     rounds: int | None
     seconds: float
     folds: int
+    only: Pipeline | None = None
 
     def settings(self, of: Settings) -> Settings:
         return of if self.rounds is None else msgspec.structs.replace(of, effort=self.rounds)
@@ -123,6 +127,7 @@ class Parts:
     def __init__(self, candidate: Candidate, folds: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """`folds`: positions (learn, held) of rows of the table."""
         self._candidate, self._folds = candidate, folds
+        self._kept_bytes = 0 if planned(candidate.plan.details) else KEPT_BYTES
         self._kept: dict[int, Part] = {}
 
     def __len__(self) -> int:
@@ -135,7 +140,7 @@ class Parts:
         size = getattr(part.x_learn, "nbytes", None)
         if size is None:
             size = int(part.x_learn.memory_usage().sum())
-        if size * len(self) <= KEPT_BYTES:
+        if size * len(self) <= self._kept_bytes:
             self._kept[number] = part
         return part
 
@@ -181,6 +186,7 @@ def validate(
         rounds=rounds_of(curves) if curves else None,
         seconds=float(np.mean(spent)),
         folds=len(attempts),
+        only=attempts[0].pipeline() if len(attempts) == 1 and not curves else None,
     )
 
 

@@ -15,6 +15,7 @@ from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
 from services.trainer.scratch import Scratch
 from services.trainer.table_limits import table_limits
+from shared import needs
 from shared.check_request import LEAST_MEMBERS
 from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
@@ -227,7 +228,13 @@ class Workbench:
         for row in await candidates.waiting(c, task_id):
             # their place in the user's queue is the task's, as that of its other fits
             job_id = await jobs.insert(
-                c, JobKind.FIT, row["id"], user_id, attempt=row["attempt"], queued_at=row["created_at"]
+                c,
+                JobKind.FIT,
+                row["id"],
+                user_id,
+                attempt=row["attempt"],
+                queued_at=row["created_at"],
+                needs=[needs.of_model(row["task_type"], row["model_name"])],
             )
             asked.append((JobKind.FIT, job_id))
         return asked

@@ -125,11 +125,11 @@ async def standing(c: Connection, task_id: uuid.UUID) -> Standing:
 
 
 async def waiting(c: Connection, task_id: uuid.UUID) -> list[Any]:
-    """Those that have not begun: `id, attempt, model_name` and the task's `created_at`, in the order of the
-    plan."""
+    """Those that have not begun: `id, attempt, model_name` and the task's `created_at, task_type`, in the
+    order of the plan."""
     return await c.fetch(
         """
-        SELECT c.id, c.attempt, c.model_name, t.created_at
+        SELECT c.id, c.attempt, c.model_name, t.created_at, t.task_type
         FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
         WHERE c.task_id = $1 AND c.status = 'queued' ORDER BY c.position
         """,
@@ -256,14 +256,14 @@ async def skip_overdue(c: Connection, reason: str) -> list[Any]:
 
 
 async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:
-    """failed or skipped → queued, for a task that is resumed: `id, attempt, model_name`, in the order of the
-    plan."""
+    """failed or skipped → queued, for a task that is resumed: `id, attempt, model_name` and the task's
+    `task_type`, in the order of the plan."""
     rows = await c.fetch(
         """
-        UPDATE trainyard.candidates SET status = 'queued', progress = 0, reason = NULL, started_at = NULL,
+        UPDATE trainyard.candidates c SET status = 'queued', progress = 0, reason = NULL, started_at = NULL,
             finished_at = NULL
-        WHERE task_id = $1 AND status IN ('failed', 'skipped')
-        RETURNING id, attempt, model_name, position
+        FROM trainyard.tasks t WHERE t.id = $1 AND c.task_id = t.id AND c.status IN ('failed', 'skipped')
+        RETURNING c.id, c.attempt, c.model_name, c.position, t.task_type
         """,
         task_id,
     )

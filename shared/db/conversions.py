@@ -14,9 +14,9 @@ async def ask(
     c: Connection, task_id: uuid.UUID, slug: str, user_id: uuid.UUID, form: ConversionFormat
 ) -> Any:
     """Ask for one: a new row, or one that failed for a reason that may pass, turns `building`.
-    `candidate_id, format, status, attempt, size_bytes, sha256, types, facts, requires, error, final` and
-    `build`, which says whether a job is to be inserted, in the same transaction; None where no such
-    candidate is done."""
+    `candidate_id, format, status, attempt, size_bytes, sha256, types, facts, requires, error, final`, the
+    run's `task_type`, and `build`, which says whether a job is to be inserted, in the same transaction; None
+    where no such candidate is done."""
     return await c.fetchrow(
         """
         INSERT INTO trainyard.conversions AS v (candidate_id, user_id, format)
@@ -27,7 +27,8 @@ async def ask(
             error = CASE WHEN v.status = 'failed' AND NOT v.final THEN NULL ELSE v.error END,
             requested_at = now()
         RETURNING candidate_id, format, status, attempt, size_bytes, sha256, types, facts, requires, error,
-            final, status = 'building' AS build
+            final, status = 'building' AS build,
+            (SELECT t.task_type FROM trainyard.tasks t WHERE t.id = $1) AS task_type
         """,
         task_id,
         slug,

@@ -41,18 +41,20 @@ async def insert(
     *,
     attempt: int = 0,
     queued_at: dt.datetime | None = None,
+    needs: Sequence[str] = (),
 ) -> uuid.UUID:
     """Ask for work, in the transaction of what it is for. The same work asked for twice is one row, whose
     id is answered; a row that a worker has locked is not waited for, so nobody deadlocks with it.
 
     `attempt`: where the subject has been worked on before, its last attempt, so that tokens grow.
     `queued_at`: its place in the user's queue, where that is another's (default: now).
+    `needs`: what a worker has to know of to claim it, words of `shared.needs`.
     """
     job_id: uuid.UUID = await c.fetchval(
         """
         WITH added AS (
-            INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at)
-            VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()))
+            INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at, needs)
+            VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()), $7)
             ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id
         )
         SELECT id FROM added
@@ -65,17 +67,18 @@ async def insert(
         user_id,
         attempt,
         queued_at,
+        ", ".join(needs) or None,
     )
     return job_id
 
 
 async def insert_or_lock(
-    c: Connection, kind: JobKind, subject_id: uuid.UUID, user_id: uuid.UUID
+    c: Connection, kind: JobKind, subject_id: uuid.UUID, user_id: uuid.UUID, *, needs: Sequence[str] = ()
 ) -> uuid.UUID:
     """As `insert`, but waits for whoever has the row locked: after this it is there until the commit."""
     job_id: uuid.UUID = await c.fetchval(
         """
-        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id) VALUES ($1, $2, $3, $4)
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, needs) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
         RETURNING id
         """,
@@ -83,6 +86,7 @@ async def insert_or_lock(
         kind,
         subject_id,
         user_id,
+        ", ".join(needs) or None,
     )
     return job_id
 
@@ -95,8 +99,13 @@ async def restore_missing(c: Connection) -> list[Any]:
     """
     return await c.fetch(
         """
-        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt)
-        SELECT gen_random_uuid(), w.kind, w.subject_id, w.user_id, w.attempt FROM (
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, needs)
+        SELECT gen_random_uuid(), w.kind, w.subject_id, w.user_id, w.attempt,
+            -- as shared.needs.of_model; a plan that is found here may be anybody's
+            (SELECT t.task_type || ' ' || c.model_name
+             FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
+             WHERE c.id = w.subject_id)
+        FROM (
             SELECT 'profile' AS kind, file_id AS subject_id, p.user_id, 0 AS attempt
             FROM trainyard.profiles p JOIN trainyard.files f ON f.id = p.file_id
             WHERE p.status = 'queued' AND f.deleted_at IS NULL
@@ -163,7 +172,13 @@ async def mark_sent(c: Connection, ids: Sequence[uuid.UUID]) -> None:
 
 
 async def claim(
-    c: Connection, kinds: Sequence[JobKind], owner: str, lease_s: float, *, user_cap: int = 1000
+    c: Connection,
+    kinds: Sequence[JobKind],
+    owner: str,
+    lease_s: float,
+    *,
+    user_cap: int = 1000,
+    knows: Sequence[str] | None = None,
 ) -> Job | None:
     """Take the next piece of work of these kinds; work whose lease ran out is free again.
 
@@ -171,6 +186,8 @@ async def claim(
     was served longest ago; nobody runs more than `user_cap` at once, save that an account's deletion, which
     stops the rest, waits for none of it. Within a user profiles go first, then tasks in the order in which
     they were asked for.
+
+    `knows`: words of `shared.needs`; a job that needs another is left to others. None: whatever it needs.
     """
     row = await c.fetchrow(
         """
@@ -180,6 +197,9 @@ async def claim(
             SELECT j.id FROM trainyard.jobs j
             LEFT JOIN busy USING (user_id) LEFT JOIN trainyard.turns USING (user_id)
             WHERE j.kind = ANY($1) AND j.run_after <= now() AND j.tries < $4
+              -- the second is what is meant; the first is as true of a single word, and ten times as fast
+              AND (j.needs IS NULL OR j.needs = ANY($6) OR string_to_array(j.needs, ', ') <@ $6
+                   OR $6::text[] IS NULL)
               AND (j.lease_until IS NULL OR j.lease_until < now())
               AND (coalesce(busy.running, 0) < $5 OR j.kind = 'erase')
             ORDER BY j.kind <> 'finish', coalesce(busy.running, 0), turns.last_claim NULLS FIRST,
@@ -202,6 +222,7 @@ async def claim(
         lease_s,
         MAX_TRIES,
         user_cap,
+        knows,
     )
     return msgspec.convert(dict(row), Job) if row else None
 

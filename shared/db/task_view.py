@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from shared import leaderboard
+from shared import leaderboard, needs
 from shared.contracts import (
     ENSEMBLES,
     Best,
@@ -25,7 +25,6 @@ from shared.contracts import (
     Task,
     TaskStatus,
     TaskType,
-    TrainRequest,
 )
 from shared.db.candidates import leaderboard_row
 
@@ -84,7 +83,7 @@ def task_from_row(row: Any) -> Task:
         message=row["message"],
         candidates=[_candidate(c) for c in rows],
         warnings=msgspec.convert(row["warnings"], list[Notice]) if row["warnings"] else [],
-        request=msgspec.convert(row["request"], TrainRequest),
+        request=needs.stored(row["request"]),
         created_at=row["created_at"],
         version=row["version"],
     )

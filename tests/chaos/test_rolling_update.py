@@ -8,10 +8,12 @@ import time
 import uuid
 from collections.abc import Callable
 
+from tests.chaos import audit
 from tests.chaos.fleet import DRAIN_S, TRAINERS, Fleet, wait_for
 from tests.chaos.ledger import Entry
 from tests.chaos.rounds import LONG, rounds
 from tests.chaos.runs import MODELS, Runs
+from tests.chaos.trainer_of_before import UNKNOWN
 
 Enter = Callable[[str], Entry]
 
@@ -24,6 +26,17 @@ def claims(fleet: Fleet, task_id: str) -> list[tuple[str, int, int]]:
         uuid.UUID(task_id),
     )
     return [(row["model_name"], row["attempt"], row["tries"]) for row in rows]
+
+
+def owners(fleet: Fleet, task_id: str, model_name: str) -> set[str]:
+    """Every worker that has claimed this fit."""
+    rows = fleet.back.rows(
+        "SELECT owner FROM chaos.claims k JOIN trainyard.candidates c ON c.id = k.subject_id"
+        " WHERE c.task_id = $1 AND model_name = $2",
+        uuid.UUID(task_id),
+        model_name,
+    )
+    return {row["owner"] for row in rows}
 
 
 def has_just_begun(fleet: Fleet, name: str) -> bool:
@@ -73,3 +86,34 @@ def test_long_fits_are_handed_over(fleet: Fleet, runs: Runs, enter: Enter) -> No
         handed += sum(attempt > 1 for _, attempt, _ in made)
     assert handed
     entry.besides = f"{handed} fits handed over, none at the cost of a try"
+
+
+def test_what_a_trainer_of_before_does_not_know_is_left_to_others(
+    fleet: Fleet, runs: Runs, enter: Enter
+) -> None:
+    entry = enter("rolling update with a trainer that does not know one of the models")
+    new, old = TRAINERS
+    for _ in rounds("rolling update, unknown models"):
+        fleet.stop_and_start(old, module="tests.chaos.trainer_of_before")
+        fleet.script({UNKNOWN: ["sleep", 600]})  # handed over, should the new one have begun it
+        task_id = runs.begin()
+        wait_for(lambda task=task_id: audit.candidates(fleet, task), "it is planned")
+        fleet.signal(new, signal.SIGTERM)
+        assert fleet.wait_exit(new) == 0
+
+        def only_the_unknown_waits(task: str = task_id) -> bool:
+            rows = audit.candidates(fleet, task)
+            return all((row["status"] == "queued") == (name == UNKNOWN) for name, row in rows.items())
+
+        wait_for(only_the_unknown_waits, "the old trainer has done what it knows")
+        also = runs.begin([UNKNOWN])  # which it cannot even plan
+        known = runs.begin(["naive_bayes"])
+        assert runs.person.ended(known)["status"] == "completed"
+        assert not audit.candidates(fleet, also)
+        fleet.script({})
+        fleet.start(new)
+        runs.settle(entry)
+        assert fleet.owner(old) not in owners(fleet, task_id, UNKNOWN)
+        fleet.stop_and_start(old)
+        entry.rounds += 1
+    entry.besides = "it was left to the new one, and the rest was done"

@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 import pytest
 
+from shared import needs
 from shared.contracts import (
     MODELS,
     JobKind,
@@ -320,6 +321,39 @@ async def test_nobody_runs_more_than_the_cap(
         assert await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2) is None
         await jobs.done(c, first)
         assert await jobs.claim(c, [JobKind.PROFILE], "w", 60, user_cap=2) is not None
+
+
+async def test_what_needs_something_unknown_is_left_to_others(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    fits = [JobKind.FIT]
+    old, new = uuid7(), uuid7()
+    async with worker_db.transaction() as c:
+        await jobs.insert(c, JobKind.FIT, new, user_id, needs=["classification novelty"])
+        await jobs.insert(c, JobKind.FIT, old, user_id, needs=["classification random_forest"])
+        assert (await jobs.claim(c, fits, "w", 60, knows=needs.known())).subject_id == old
+        assert await jobs.claim(c, fits, "w", 60, knows=needs.known()) is None
+        knows = [*needs.known(), "classification novelty"]
+        assert (await jobs.claim(c, fits, "w", 60, knows=knows)).subject_id == new
+        await jobs.insert(c, JobKind.PLAN, new, user_id, needs=["field models", "novelty"])
+        await jobs.insert(c, JobKind.PLAN, old, user_id, needs=["field models", "ridge"])
+        plans = [JobKind.PLAN]
+        assert (await jobs.claim(c, plans, "w", 60, knows=needs.known())).subject_id == old
+        assert await jobs.claim(c, plans, "w", 60, knows=needs.known()) is None
+        assert (await jobs.claim(c, plans, "w", 60)).subject_id == new
+
+
+async def test_a_job_that_was_lost_needs_what_it_did(
+    api_db: Database, worker_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await add_task(api_db, user_id, await add_file(api_db, user_id))
+    ids = await plan_task(worker_db, user_id, task_id)
+    async with worker_db.transaction() as c:
+        await c.execute("DELETE FROM trainyard.jobs")
+        await jobs.restore_missing(c)
+        rows = await c.fetch("SELECT subject_id, needs FROM trainyard.jobs WHERE kind = 'fit'")
+    restored = {row["subject_id"]: row["needs"] for row in rows}
+    assert [restored[one] for one in ids] == [f"classification {slug}" for slug in PLAN.models]
 
 
 async def test_a_users_first_task_is_fitted_before_its_second_is_planned(

@@ -17,6 +17,7 @@ from services.api.context import Context, TaskId, parse_id
 from services.api.handover import PICKLE, Download, hand_over
 from services.api.problems import responses
 from services.api.waiting import AGAIN_S, built, not_yet
+from shared import needs
 from shared.contracts import (
     Conversion,
     ConversionFormat,
@@ -127,7 +128,8 @@ async def ask(
     if conversion is None or not conversion["build"]:
         return conversion, None
     subject, attempt = conversion["candidate_id"], conversion["attempt"]
-    return conversion, await jobs.insert(c, KINDS[form], subject, user_id, attempt=attempt)
+    model = needs.of_model(conversion["task_type"], slug)
+    return conversion, await jobs.insert(c, KINDS[form], subject, user_id, attempt=attempt, needs=[model])
 
 
 def _conversion(row: Any) -> Conversion:

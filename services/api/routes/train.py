@@ -21,6 +21,7 @@ from services.api.idempotency import Once
 from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_a_run
+from shared import needs
 from shared.check_request import by_slug, check_request
 from shared.contracts import (
     MODELS,
@@ -121,7 +122,7 @@ async def train(
             c, task_id=task_id, user_id=user.user_id, request=data, name=name
         ):
             raise FileNotFound
-        job_id = await jobs.insert(c, JobKind.PLAN, task_id, user.user_id)
+        job_id = await jobs.insert(c, JobKind.PLAN, task_id, user.user_id, needs=needs.of_request(data))
         await record(c, user, AuditAction.RUN_STARTED, task_id, name=name, file_id=str(data.file_id))
         answer = await _accepted(api, c, user.user_id, task_id, once)
     await api.changed(task_id, (JobKind.PLAN, job_id))
@@ -253,7 +254,8 @@ async def resume_task(
         if task["file_id"] is None or not await files.hold(c, user.user_id, task["file_id"]):
             raise Conflict("The file that the run reads was deleted: upload it and train anew")
         # the job before the task, as workers lock them: the other way round the two could deadlock
-        job_id = await jobs.insert_or_lock(c, JobKind.PLAN, parsed, user.user_id)
+        asked = needs.of_request(needs.stored(task["request"]))
+        job_id = await jobs.insert_or_lock(c, JobKind.PLAN, parsed, user.user_id, needs=asked)
         if not await tasks.request_resume(c, user.user_id, parsed):
             raise Conflict("The run was changed by another request meanwhile")
         await record(c, user, AuditAction.RUN_RESUMED, parsed)

@@ -30,14 +30,15 @@ Forecaster: TypeAlias = Any
 LEVELS = (80, 95)
 """Prediction intervals, in percent."""
 _FAR = 10.0
+_AWAY = 0.05
 HISTORY = 10_000
-"""Steps of each series that the statistical models see: their time grows with them, their states forget."""
+"""Steps of each series that a model sees: its time grows with them, and what it keeps of them hardly."""
 
 
 class Situation(Struct, kw_only=True):
     """What a forecaster's settings depend on: the plan's choices, and the part it is fitted on: how many
     `series`, the `usual` and the `shortest` length, and `rows` in all. `texts`: the columns that are
-    encoded. `history`: steps of a series that the statistical models see. `effort` and `transform`: see
+    encoded. `history`: steps of a series that a model sees. `effort` and `transform`: see
     `series_models` and `lag_models`. `left` answers the seconds until a fit has to give up."""
 
     model_name: str
@@ -69,7 +70,7 @@ def build(model_name: str, given: Situation) -> Forecaster:
     from statsforecast.models import SeasonalNaive
 
     model = series_models.build(model_name, given, given.season_length)
-    model.alias = _output(model.alias, given.columns)
+    model.alias = output_name(model.alias, given.columns)
     # one odd series among many must not cost the others their model
     fallback = SeasonalNaive(given.season_length) if given.series > 1 else None
     return StatsForecast([model], freq=step(given.frequency), n_jobs=1, fallback_model=fallback)
@@ -95,17 +96,20 @@ def fit(forecaster: Forecaster, long: pd.DataFrame, given: Situation) -> Forecas
         try:
             if is_lag_model(forecaster):
                 static = list(columns.static)
-                known = [*base, *columns.known, *static]
-                return forecaster.fit(long[known], **named, static_features=static, validate_data=False)
+                seen = _seen(long[[*base, *columns.known, *static]], given)
+                return forecaster.fit(seen, **named, static_features=static, validate_data=False)
             numbers = [name for name in columns.known if name not in given.texts]
             used = [*base, *(numbers if series_models.uses_columns(forecaster.models[0]) else [])]
-            return _fit_each(
-                forecaster, long[used].groupby(columns.id, sort=False).tail(given.history), given
-            )
+            return _fit_each(forecaster, _seen(long[used], given), given)
         except CannotTrain:
             raise
         except Exception as error:
             raise CannotTrain(f"the model could not be fitted: {error}") from error
+
+
+def _seen(long: pd.DataFrame, given: Situation) -> pd.DataFrame:
+    """The last steps of each series, as many as a model sees."""
+    return long.groupby(given.columns.id, sort=False).tail(given.history)
 
 
 def _fit_each(forecaster: StatsForecast, long: pd.DataFrame, given: Situation) -> StatsForecast:
@@ -163,7 +167,7 @@ def forecast(
     forecast is not finite.
     """
     predicted = raw_forecast(forecaster, horizon, columns, future, intervals=intervals)
-    answer = _renamed(predicted, output(forecaster), columns)
+    answer = renamed(predicted, output(forecaster), columns)
     broken = answer.loc[~np.isfinite(answer[MEAN]), columns.id]
     if len(broken):
         raise CannotTrain(f"the model gives no finite forecast for series {broken.iloc[0]!r}")
@@ -203,10 +207,10 @@ def onward(
             used = [columns.id, columns.time, columns.target, *columns.known, *columns.static]
             predicted = forecaster.predict(
                 h=given.horizon,
-                new_df=before[used],
+                new_df=_seen(before[used], given),
                 X_df=_future_of(forecaster, window, given.horizon, columns),
             )
-            return _renamed(predicted, output(forecaster), columns)
+            return renamed(predicted, output(forecaster), columns)
         return _each_onward(forecaster, before, window, given)
 
 
@@ -251,6 +255,19 @@ def _stays_near(forecasts: np.ndarray, y: np.ndarray) -> bool:
     )
 
 
+def check_near(said: pd.DataFrame, before: pd.DataFrame, columns: Columns) -> None:
+    """Raise CannotTrain where forecasts of more than a few of the series are no numbers, or further from them
+    than ten times what they ever spanned: a model for all of them has no stand-in for one."""
+    spans = before.groupby(columns.id, sort=False)[columns.target].agg(["min", "max"])
+    ends = said.groupby(columns.id, sort=False)[MEAN].agg(["min", "max"])
+    broken = ~np.isfinite(said[MEAN]).groupby(said[columns.id], sort=False).all()
+    low, high = (spans[side].reindex(ends.index) for side in ("min", "max"))
+    far = _FAR * np.maximum(high - low, 1e-6 * np.maximum(low.abs(), high.abs()))
+    away = broken.reindex(ends.index) | (ends["min"] < low - far) | (ends["max"] > high + far)
+    if away.mean() > _AWAY:
+        raise CannotTrain("its forecasts run away from the series")
+
+
 def _parts(frame: pd.DataFrame, columns: Columns) -> dict[object, slice]:
     """Where each series lies in a frame that is sorted by series."""
     codes, names = pd.factorize(frame[columns.id])
@@ -272,7 +289,8 @@ def _future_of(
     return steps[[columns.id, columns.time, *names]].reset_index(drop=True)
 
 
-def _renamed(predicted: pd.DataFrame, name: str, columns: Columns) -> pd.DataFrame:
+def renamed(predicted: pd.DataFrame, name: str, columns: Columns) -> pd.DataFrame:
+    """What a forecaster's own `predict` answered in the column `name`, under our names."""
     wanted = {name: MEAN}
     for level in LEVELS:
         wanted |= {f"{name}-lo-{level}": bound("lower", level), f"{name}-hi-{level}": bound("upper", level)}
@@ -356,6 +374,7 @@ def _warm_up_situation(slug: str, columns: Columns, rows: int) -> Situation:
     )
 
 
-def _output(name: str, columns: Columns) -> str:
+def output_name(name: str, columns: Columns) -> str:
+    """`name`, or where it is one of the table's own, another."""
     own = (columns.id, columns.time, columns.target, *columns.known, *columns.static)
     return f"{name}_forecast" if name in own else name

@@ -32,10 +32,13 @@ CALLS: dict[str, Callable[..., Any]] = {
     "pandas.DataFrame.convert_dtypes": pd.DataFrame.convert_dtypes,
     "pandas.DataFrame.fillna": pd.DataFrame.fillna,
     "pandas.DataFrame.infer_objects": pd.DataFrame.infer_objects,
+    "pandas.DataFrame.map": pd.DataFrame.map,
     "pandas.DataFrame.replace": pd.DataFrame.replace,
     "pandas.DataFrame.to_numpy": pd.DataFrame.to_numpy,
     "pandas.to_datetime": pd.to_datetime,
     "pandas.to_numeric": pd.to_numeric,
+    "str.casefold": str.casefold,
+    "str.strip": str.strip,
 }
 """All that a record may name. Opening a graph must not come to running whatever it says: nothing here reads,
 writes or evaluates anything."""

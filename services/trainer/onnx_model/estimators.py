@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 from msgspec import Struct
 from scipy.special import logit
 from sklearn.base import is_classifier
@@ -38,7 +39,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, SplineTransformer, StandardScaler
 
-from services.trainer.onnx_model import cleaning, encoders, trees
+from services.trainer.onnx_model import cleaning, encoders, oblivious, trees
 from services.trainer.onnx_model.cleaning import Block, Step
 from services.trainer.onnx_model.graph import OPSETS, Graph
 from services.trainer.onnx_model.neighbors import neighbors
@@ -99,6 +100,8 @@ def answer(graph: Graph, estimator: Any, source: Source) -> str:
         return trees.boosting(graph, estimator, source)
     if isinstance(estimator, KNeighborsClassifier | KNeighborsRegressor):
         return neighbors(graph, estimator, source)
+    if type(estimator).__module__.partition(".")[0] == "catboost":
+        return oblivious.boosting(graph, estimator, source)
     return _library(graph, estimator, source)
 
 
@@ -139,10 +142,14 @@ def _transformed(graph: Graph, step: Any, source: Source) -> str:
 
 
 def _function(graph: Graph, step: FunctionTransformer, x: str) -> str:
-    """Functions of numpy and scipy on a matrix: what a stack does to its members' probabilities."""
+    """Functions of numpy, pandas and scipy on a matrix: what a stack does to its members' probabilities, and
+    what makes whole numbers of codes."""
     given = step.kw_args or {}
-    if step.func is None or step.func is np.asarray:  # a graph has float32 all along
+    if step.func in (None, np.asarray, pd.DataFrame, pd.DataFrame.astype):  # a graph has float32 all along
         return x
+    if step.func is pd.DataFrame.fillna and set(given) == {"value"}:  # columns by their places
+        instead = [given["value"].get(at, np.nan) for at in range(step.n_features_in_)]
+        return graph.add("Where", graph.add("IsNaN", x), graph.constant([instead], np.float32), x)
     if step.func is np.clip and set(given) <= {"a_min", "a_max"}:
         bounds = (given.get("a_min", -np.inf), given.get("a_max", np.inf))
         return graph.add("Clip", x, *(graph.constant(bound, np.float32) for bound in bounds))

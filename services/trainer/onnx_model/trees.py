@@ -45,10 +45,10 @@ def forest(graph: Graph, estimator: Any, matrix: str) -> str:
     count = len(estimator.estimators_)
     if estimator.n_outputs_ != 1:
         raise NotConvertible("it has several outputs")
-    _check_size(each.tree_.node_count for each in estimator.estimators_)
+    check_size(each.tree_.node_count for each in estimator.estimators_)
     classifies = is_classifier(estimator)
     trees = [_grown(each.tree_, 1 / count, classifies) for each in estimator.estimators_]
-    return _ensemble(graph, matrix, trees, len(estimator.classes_) if classifies else 1)
+    return ensemble(graph, matrix, trees, len(estimator.classes_) if classifies else 1)
 
 
 def _grown(tree: Any, weight: float, classifies: bool) -> Tree:
@@ -73,11 +73,23 @@ def _float_threshold(threshold: np.ndarray) -> np.ndarray:
     return np.where(rounded > threshold, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
+def _decimal_threshold(threshold: np.ndarray) -> np.ndarray:
+    """A float32 on whose side every number of nine digits or fewer is as it is on that of `threshold`.
+
+    Thresholds are compared as float64, and lie in the middle between two values: on a table of cents that is
+    often a value of another row, or its neighbor among the floats, and both are the same as float32.
+    """
+    rounded = threshold.astype(np.float32)
+    meant = np.array([float(f"{each:.9g}") for each in threshold])
+    below = (meant > threshold) & (meant.astype(np.float32) == rounded)
+    return np.where(below, np.nextafter(rounded, np.float32(-np.inf)), rounded)
+
+
 def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     """Histogram boosting: probabilities (rows, classes) or a prediction (rows, 1)."""
     order, known = _categories(estimator)
     rounds = estimator._predictors
-    _check_size(len(tree.nodes) for trees in rounds for tree in trees)
+    check_size(len(tree.nodes) for trees in rounds for tree in trees)
     outputs = len(rounds[0]) if rounds else 1
     trees = [
         _boosted(tree, order, known, first_output=output)
@@ -86,7 +98,7 @@ def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
     ]
     raw = graph.add(
         "Add",
-        _ensemble(graph, matrix, trees, outputs),
+        ensemble(graph, matrix, trees, outputs),
         graph.constant(np.reshape(estimator._baseline_prediction, (1, -1)), np.float32),
     )
     link = type(estimator._loss.link).__name__
@@ -125,8 +137,7 @@ def _boosted(predictor: Any, order: np.ndarray, known: list[np.ndarray], first_o
     tree = Tree(
         mode=np.where(is_leaf, LEAF, LESS_OR_EQUAL),
         feature=np.where(is_leaf, 0, order[np.where(is_leaf, 0, nodes["feature_idx"])]),
-        # compared as float64, and often with a value of the table itself: both are rounded alike
-        value=np.where(is_leaf, 0.0, np.clip(threshold, -FLOAT_MAX, FLOAT_MAX)),
+        value=np.where(is_leaf, 0.0, _decimal_threshold(np.clip(threshold, -FLOAT_MAX, FLOAT_MAX))),
         yes=np.where(is_leaf, 0, nodes["left"]).astype(np.int64),
         no=np.where(is_leaf, 0, nodes["right"]).astype(np.int64),
         missing_yes=np.where(is_leaf, 0, nodes["missing_go_to_left"]),
@@ -185,7 +196,7 @@ def _by_category(
     )
 
 
-def _ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str:
+def ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str:
     """The sum of all leaves reached, (rows, outputs)."""
     ids = [np.full(len(tree.mode), number) for number, tree in enumerate(trees)]
     places = [np.arange(len(tree.mode)) for tree in trees]
@@ -223,6 +234,6 @@ def _ensemble(graph: Graph, matrix: str, trees: list[Tree], outputs: int) -> str
     )
 
 
-def _check_size(nodes: Iterable[int]) -> None:
+def check_size(nodes: Iterable[int]) -> None:
     if (count := sum(nodes)) > MOST_NODES:
         raise NotConvertible(f"its trees have {count:,} nodes, and a file holds {MOST_NODES:,}")

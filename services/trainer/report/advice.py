@@ -25,6 +25,7 @@ LEAKS = frozenset(
 
 LICENCES = {
     "catboost": "Apache-2.0",
+    "coreforecast": "Apache-2.0",
     "joblib": "BSD-3-Clause",
     "lightgbm": "MIT",
     "mlforecast": "Apache-2.0",
@@ -35,6 +36,7 @@ LICENCES = {
     "scipy": "BSD-3-Clause",
     "skrub": "BSD-3-Clause",
     "statsforecast": "Apache-2.0",
+    "statsmodels": "BSD-3-Clause",
     "threadpoolctl": "BSD-3-Clause",
     "utilsforecast": "Apache-2.0",
     "xgboost": "Apache-2.0",
@@ -132,16 +134,18 @@ def _keeps_rows(slug: str, context: ReportContext) -> bool:
     return slug == KEEPS_ROWS or (isinstance(members, dict) and KEEPS_ROWS in members)
 
 
-def licences(packages: Iterable[Sequence[str]]) -> str:
-    """What the models import, by whose leave: `packages` are exact requirements, a list for each model."""
+def licences(packages: Iterable[Sequence[str]], scripts: Sequence[str]) -> str:
+    """What the models import, by whose leave: `packages` are exact requirements, a list for each model;
+    `scripts`, the files of ours."""
     pins = sorted({pin for of_model in packages for pin in of_model})
     rows = []
     for pin in pins:
         name, _, version = pin.partition("==")
         rows.append([code(name), version, LICENCES.get(name, "see the package")])
+    named = " and ".join(f"`{name}`" for name in scripts)
     closing = (
-        "`predict.py` and `predict_onnx.py` are part of Trainyard (Apache-2.0). The models are made of your "
-        "table and are yours."
+        f"{named} {'are' if len(scripts) > 1 else 'is'} part of Trainyard (Apache-2.0). The models are made "
+        "of your table and are yours."
     )
     return "\n\n".join(
         ["## Packages and their licences", table(["package", "version", "licence"], rows), closing]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from services.trainer.report import advice, certainty
+from services.trainer.report import advice, certainty, usage
 from services.trainer.report.glossary import METRIC_MEANING
 from services.trainer.report.markdown import code, fenced, plain, table
 from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, Plan, TaskType
@@ -39,7 +40,7 @@ def text(context: ReportContext) -> str:
     if any(map(advice.is_leak, context.warnings)):  # before anybody reads a score
         sections.append(advice.warnings(context))
     if context.best is not None:
-        sections.append(_use(context))
+        sections.append(usage.text(context, context.best))
     sections.append(_leaderboard(context))
     if context.best is not None:
         sections.append(_best(context, context.best))
@@ -48,7 +49,9 @@ def text(context: ReportContext) -> str:
         sections.append(advice.warnings(context))
     if context.best is not None:
         sections += [advice.limits(context), _safety()]
-        sections.append(advice.licences(each.packages for each in context.outcomes.values()))
+        scripts = ["predict.py"] + ["predict_onnx.py"] * (context.plan.task_type is not TaskType.TIME_SERIES)
+        packages = [each.packages for each in context.outcomes.values()]
+        sections.append(advice.licences(packages, scripts))
     sections.append(_reproduce(context))
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -70,83 +73,17 @@ def _head(context: ReportContext) -> str:
         lines += ["", "**No model could be trained.** The leaderboard says why."]
     else:
         lines += ["", f"**Best model: {plain(best.label)}** (`best_model.pkl`, the same as "
-                  f"`{best.model_name}.pkl`). {_headline(best, plan)}"]  # fmt: skip
+                  f"`{best.model_name}.pkl`). {_headline(context, best)}"]  # fmt: skip
     return "\n".join(lines)
 
 
-def _headline(best: LeaderboardRow, plan: Plan) -> str:
+def _headline(context: ReportContext, best: LeaderboardRow) -> str:
+    plan = context.plan
     if best.cv_mean is None:
         return f"Its `{plan.metric}` could not be validated."
     held_out = best.metrics.get(plan.metric)
     also = "" if held_out is None else f", {_number(held_out)} on held-out {_unit(plan)}"
-    return f"`{plan.metric}`: {_spread(best)} in validation{also}."
-
-
-def _use(context: ReportContext) -> str:
-    if context.plan.task_type is TaskType.TIME_SERIES:
-        horizon = context.plan.horizon or 1
-        command, call = f"python predict.py --horizon {horizon}", f"print(model.predict(h={horizon}))"
-        what = "`predict(h=…)` answers the next steps of every series, after the last one the model has seen."
-        imports, graphs = "import joblib", []
-    else:
-        graphs = [
-            (
-                "*.onnx",
-                "the same models as graphs for ONNX Runtime, where they could be converted and predict "
-                "the same",
-            ),
-            ("onnx.json", "what goes into each graph and how near it is to its pickle, or why there is none"),
-            (
-                "predict_onnx.py",
-                "runs a graph, with the package `onnxruntime`: `python predict.py table.csv --model "
-                "best_model.onnx`",
-            ),
-        ]
-        command = "python predict.py table.csv --out predictions.csv"
-        call = 'print(model.predict(pandas.read_csv("table.csv")))'
-        what = (
-            "`predict` takes the table as it was uploaded, without the target: unscaled, its columns in any "
-            "order, with missing values and with categories never seen before."
-        )
-        if context.plan.task_type is TaskType.CLASSIFICATION:
-            command += "\npython predict.py table.csv --proba --format json"
-            what += " It answers in the table's own labels; `predict_proba` has the probabilities."
-        elif context.outcomes[context.best or ""].intervals is not None:
-            command += "\npython predict.py table.csv --interval 80"
-        imports = "import joblib\nimport pandas"
-    files = [
-        ("best_model.pkl", "the best model"),
-        ("*.pkl", "every model that was trained, by name: " + _joined(sorted(context.outcomes))),
-        *graphs,
-        ("leaderboard.csv", "every model with every metric"),
-        ("predict.py", "predicts from the command line; `python predict.py --help`"),
-        ("requirements.txt", "the exact packages that the models need"),
-        ("schema.json", "the columns that the models expect, and what they answer"),
-        ("example.json", "a few rows in, and the predictions that came out"),
-        ("plots/*.svg", "pictures of every model on held-out data"),
-        ("SHA256SUMS", "checksums of all files; `sha256sum -c SHA256SUMS`"),
-    ]
-    listed = table(["file", "what it is"], [[f"`{name}`", what_] for name, what_ in files])
-    return f"""## How to use it
-
-```sh
-python -m pip install -r requirements.txt
-python predict.py example.json
-{command}
-```
-
-The second line predicts the example and checks that this machine gives the recorded answers. In Python:
-
-```python
-{imports}
-
-model = joblib.load("best_model.pkl")
-{call}
-```
-
-{what}
-
-{listed}"""
+    return f"`{plan.metric}`: {_spread(context, best)} in validation{also}."
 
 
 def _leaderboard(context: ReportContext) -> str:
@@ -155,7 +92,7 @@ def _leaderboard(context: ReportContext) -> str:
     header = ["rank", "model", f"{plan.metric} (validation)", f"{plan.metric} (held out)"]
     done = [row for row in context.leaderboard if row.status is CandidateStatus.DONE]
     lines = [
-        [str(row.rank), f"{plain(row.label)} (`{row.model_name}`)", _spread(row)]
+        [str(row.rank), f"{plain(row.label)} (`{row.model_name}`)", _spread(context, row)]
         + [_number(row.metrics.get(name)) for name in [plan.metric, *metrics]]
         + [_seconds(row.fit_seconds)]
         for row in done
@@ -202,23 +139,45 @@ def _best(context: ReportContext, best: str) -> str:
     words, inside = certainty.of_predictions(outcome.intervals)
     if inside:
         parts += [words, table(["level", "held out inside", "mean width"], inside)]
+    parts.append(_pictures(context, best))
     settings = outcome.details.get("settings")
     if isinstance(settings, str) and settings:
-        parts.append(f"Settings: {code(settings)}.")
+        parts.append(f"Settings: {code(_without_defaults(settings))}.")
     if outcome.importance:
-        ranked = sorted(outcome.importance, key=lambda i: -i.mean)[:MOST_IMPORTANT]
+        ranked = sorted(outcome.importance, key=lambda i: -i.mean)
+        shown = [i for i in ranked if i.mean > 0][:MOST_IMPORTANT] or ranked[:MOST_IMPORTANT]
         parts.append(
             f"What it relies on: how much `{plan.metric}` gets worse on held-out rows when one column is "
             "shuffled."
         )
-        lines = [[code(i.feature), f"{_number(i.mean)} ± {i.std:.2g}"] for i in ranked]
+        lines = [[code(i.feature), f"{_number(i.mean)} ± {i.std:.2g}"] for i in shown]
         parts.append(table(["column", f"loss of {plan.metric}"], lines))
+        if rest := [i.feature for i in ranked if i not in shown]:
+            least = (
+                "less" if shown[-1].mean > 0 and ranked[len(shown)].mean > 0 else "nothing that could be seen"
+            )
+            parts.append(
+                f"The other {len(rest):,} lose {least}."
+                if len(rest) > 1
+                else f"{code(rest[0])} loses {least}."
+            )
     parts.append(
         f"Written with Python {context.python_version} and "
         + ", ".join(map(code, sorted(outcome.packages)))
         + "."
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _pictures(context: ReportContext, best: str) -> str:
+    """The best model's plots, as Markdown shows them."""
+    kinds = [plot.kind for plot in context.outcomes[best].plots]
+    return "\n".join(f"![{kind.replace('_', ' ').capitalize()}](plots/{best}_{kind}.svg)" for kind in kinds)
+
+
+def _without_defaults(settings: str) -> str:
+    """Without what is not set: XGBoost's names all that there is."""
+    return re.sub(r"\b\w+=None(, |(?=\)))", "", settings).replace(", )", ")")
 
 
 def _how_scored(context: ReportContext) -> str:
@@ -237,15 +196,19 @@ def _how_scored(context: ReportContext) -> str:
 def _table_scheme(context: ReportContext) -> str:
     plan, details = context.plan, _details(context)
     held, train = details.get("rows_held_out"), details.get("rows_train")
-    folds = details.get("folds") or plan.cv_folds
+    done = sorted({o.details.get("folds") or plan.cv_folds for o in context.outcomes.values()}) or [
+        plan.cv_folds
+    ]
+    folds = str(done[0]) if len(done) == 1 else f"{done[0]} to {done[-1]}"
+    times = "once" if folds == "1" else f"{folds} times"
     count = f"{held:,} rows" if isinstance(held, int) else f"{plan.test_size:.0%} of the rows"
     rest = f"the other {train:,} rows" if isinstance(train, int) else "the other rows"
     scheme = (
         f"Before anything was fitted, {count} were held out, drawn at random. Each model was validated on "
-        f"{rest}: fitted {folds} times, on all folds but one, and scored on that one. The mean and the "
-        "standard deviation of those scores are `cv_mean` and `cv_std`, and `cv_mean` alone decides the "
-        f"rank. Then each model was fitted on all of {rest}, and measured once on the held-out ones: these "
-        "are the metrics."
+        f"{rest}: fitted {times}, on all of {plan.cv_folds} folds but one, and scored on that one. The mean "
+        "and the standard deviation of those scores are `cv_mean` and `cv_std`, and `cv_mean` alone decides "
+        f"the rank. Then each model was fitted on all of {rest}, and measured once on the held-out ones: "
+        "these are the metrics."
     )
     if plan.group_column is not None:
         scheme += (
@@ -341,8 +304,11 @@ def _unit(plan: Plan) -> str:
     return "steps" if plan.task_type is TaskType.TIME_SERIES else "rows"
 
 
-def _spread(row: LeaderboardRow) -> str:
-    spread = "" if row.cv_mean is None or row.cv_std is None else f" ± {row.cv_std:.2g}"
+def _spread(context: ReportContext, row: LeaderboardRow) -> str:
+    """The mean of the validation scores ± their standard deviation, which a single one has not."""
+    details = context.outcomes[row.model_name].details if row.model_name in context.outcomes else {}
+    alone = 1 in (details.get("folds"), details.get("windows"))
+    spread = "" if alone or row.cv_mean is None or row.cv_std is None else f" ± {row.cv_std:.2g}"
     return _number(row.cv_mean) + spread
 
 

@@ -12,8 +12,8 @@
 
 It needs what requirements.txt lists and no other file than schema.json and a model. Tables are answered
 as CSV and JSON as JSON, in the order of the rows, unless --format or --out says otherwise; messages go to
-stderr. The exit code is 1 where the
-example's answers differ from the recorded ones, 2 where there is nothing to answer.
+stderr. The exit code is 1 where the example's answers differ from the recorded ones, 2 where there is nothing
+to answer.
 
 A pickle runs code when it is opened. Where SHA256SUMS lies beside a model, the model is opened only if it
 is the file that is listed there.
@@ -95,7 +95,8 @@ def run(asked: argparse.Namespace) -> int:
     recorded = None if asked.horizon else recorded_predictions(given, path)
     if recorded is None:
         return 0
-    answered = plain(answer.iloc[:, :1], one_column=True) if tabular else records
+    # what --proba or --interval added was not recorded: of a forecast series, time and value are
+    answered = plain(answer.iloc[:, : 1 if tabular else 3], one_column=tabular)
     return compare(recorded, answered, tolerance(path))
 
 
@@ -224,6 +225,12 @@ def model_path(name: str) -> Path:
     for path in (Path(name), HERE / name, HERE / f"{name}.pkl"):
         if path.is_file():
             return path.resolve()
+    if name.endswith(".onnx") and (HERE / "onnx.json").is_file():
+        slug = name.removesuffix(".onnx")
+        slug = read_json(HERE / "schema.json").get("model") if slug == "best_model" else slug
+        reason = read_json(HERE / "onnx.json")["models"].get(slug, {}).get("reason")
+        if reason:
+            raise Problem(f"there is no graph of {slug}: {reason}")
     there = ", ".join(sorted(path.name for path in HERE.glob("*.pkl"))) or "none"
     raise Problem(f"there is no model {name}; in this folder: {there}")
 
@@ -319,22 +326,82 @@ def forecast(
 ) -> pandas.DataFrame:
     """The next `steps` of each series; `rows`: what is known of them, which some models go by."""
     model = open_model(path)
-    named = {"level": [percent]} if percent is not None else {}
-    if needed := columns_ahead(model, schema):
-        wanted = [name for name in (schema["series_column"], schema["time_column"], *needed) if name]
-        missing = wanted if rows is None else [name for name in wanted if name not in rows.columns]
-        if rows is None or missing:
-            listed = ", ".join(map(repr, missing))
-            raise Problem(
-                f"{path.name} goes by what is known of the steps to come: give a table with a row for each "
-                f"step of each series, with {listed}"
-            )
-        named["X_df"] = ahead(model, rows, needed, schema)
+    members = model["members"] if isinstance(model, dict) else {path.stem: model}
+    given = {}
+    for name, member in members.items():
+        if needed := columns_ahead(member, schema):
+            wanted = [
+                column for column in (schema["series_column"], schema["time_column"], *needed) if column
+            ]
+            missing = wanted if rows is None else [column for column in wanted if column not in rows.columns]
+            if rows is None or missing:
+                listed = ", ".join(map(repr, missing))
+                raise Problem(
+                    f"{path.name} goes by what is known of the steps to come: give a table with a row for "
+                    f"each step of each series, with {listed}"
+                )
+            given[name] = ahead(member, rows, needed, schema)
+    # what a library prints is no forecast
     with contextlib.redirect_stdout(sys.stderr):
         try:
+            if isinstance(model, dict):
+                return average(model, steps, given, percent)
+            named: dict[str, Any] = {"X_df": given[path.stem]} if given else {}
+            if percent is not None:
+                named["level"] = [percent]
             return model.predict(h=steps, **named)
+        except Problem:
+            raise
         except Exception as error:
             raise Problem(f"{path.name} cannot forecast ({type(error).__name__}: {error})") from error
+
+
+def average(
+    model: dict[str, Any],
+    h: int,
+    ahead: dict[str, pandas.DataFrame] | None = None,
+    percent: int | None = None,
+) -> pandas.DataFrame:
+    """The next `h` steps of each series by a weighted ensemble, which is a dict: what each of `members`
+    forecasts, averaged by `weights`. `ahead`: the `X_df` of each member that asks for one, by its name.
+    `percent`: with the bounds of an interval, named as the members' libraries name theirs."""
+    known = ahead or {}
+    said = {
+        name: member.predict(h=h, **({"X_df": known[name]} if name in known else {}))
+        for name, member in model["members"].items()
+    }
+    return averaged(model, said, percent)
+
+
+def averaged(
+    model: dict[str, Any], said: dict[str, pandas.DataFrame], percent: int | None = None
+) -> pandas.DataFrame:
+    """`average` of what the members said: by name, a frame of series, time and forecast."""
+    parts = [said[name].set_index([model["id"], model["time"]]) for name in model["weights"]]
+    # added by series and time, whatever the order of the rows
+    total = sum(part.iloc[:, 0] * weight for part, weight in zip(parts, model["weights"].values()))  # noqa: B905
+    answer = total.rename(model["output"]).reset_index()
+    return answer if percent is None else _with_bounds(answer, model, percent)
+
+
+def _with_bounds(answer: pandas.DataFrame, model: dict[str, Any], percent: int) -> pandas.DataFrame:
+    """By how far off the average was in its backtests, step by step, in units of each series' own scale."""
+    import numpy
+
+    if model["scores"] is None:
+        raise Problem("no intervals of this ensemble are known")
+    step = answer.groupby(model["id"], sort=False).cumcount().to_numpy()
+    scores = numpy.asarray(model["scores"])
+    if step.max() >= len(scores):
+        raise Problem(f"intervals of this ensemble are known for {len(scores)} steps ahead, no further")
+    half = numpy.quantile(numpy.hstack([-scores, scores]), 0.5 + percent / 200, axis=1)[step]
+    half = half * answer[model["id"]].map(model["scale"]).to_numpy()
+    output = model["output"]
+    bounds = {
+        f"{output}-lo-{percent}": answer[output] - half,
+        f"{output}-hi-{percent}": answer[output] + half,
+    }
+    return answer.assign(**bounds)
 
 
 def columns_ahead(model: Any, schema: dict[str, Any]) -> list[str]:

@@ -34,10 +34,13 @@ CALLS = {
     "pandas.DataFrame.convert_dtypes": pandas.DataFrame.convert_dtypes,
     "pandas.DataFrame.fillna": pandas.DataFrame.fillna,
     "pandas.DataFrame.infer_objects": pandas.DataFrame.infer_objects,
+    "pandas.DataFrame.map": pandas.DataFrame.map,
     "pandas.DataFrame.replace": pandas.DataFrame.replace,
     "pandas.DataFrame.to_numpy": pandas.DataFrame.to_numpy,
     "pandas.to_datetime": pandas.to_datetime,
     "pandas.to_numeric": pandas.to_numeric,
+    "str.casefold": str.casefold,
+    "str.strip": str.strip,
 }
 """All that a file may ask for. None of it reads, writes or runs anything: a graph is no program."""
 

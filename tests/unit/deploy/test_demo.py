@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import joblib
 import pandas as pd
 import pytest
 from rich.console import Console
-from sklearn.linear_model import LogisticRegression
 
 from deploy.demo import client as demo_client
 from deploy.demo import show, use
@@ -196,29 +194,56 @@ def test_why_a_task_failed_names_each_models_reason() -> None:
     assert show.ending(task("completed")) is None
 
 
-def bundle_of(folder: Path, example: dict[str, Any]) -> Path:
-    path = folder / "all.zip"
-    with zipfile.ZipFile(path, "w") as archive:
+PREDICT = """
+import json, sys
+
+example = json.load(open(sys.argv[1]))
+if "refused" in example:
+    sys.exit(example["refused"])
+print(json.dumps(example["predictions"]))
+"""
+
+
+def unpacked(folder: Path, example: dict[str, Any]) -> Path:
+    """A ZIP as the packager makes them, unpacked, with a program that repeats what was recorded."""
+    with zipfile.ZipFile(folder / "all_models.zip", "w") as archive:
         archive.writestr("example.json", json.dumps(example))
-    return path
+        archive.writestr("predict.py", PREDICT)
+        archive.writestr("best_model.pkl", b"a model")
+    return use.unpack(folder / "all_models.zip")
 
 
-def test_a_model_is_tried_on_its_example(tmp_path: Path) -> None:
-    table = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0]})
-    model = LogisticRegression().fit(table, ["no", "no", "yes", "yes"])
-    joblib.dump(model, tmp_path / "model.pkl")
-    rows = [{"x": 0.0}, {"x": 3.0}]
-    good = bundle_of(tmp_path, {"rows": rows, "predictions": ["no", "yes"]})
-    assert use.predict(tmp_path / "model.pkl", good) == [("x 0.0", "no"), ("x 3.0", "yes")]
-    bad = bundle_of(tmp_path, {"rows": rows, "predictions": ["no", "no"]})
-    with pytest.raises(DemoFailed, match=r"example\.json says"):
-        use.predict(tmp_path / "model.pkl", bad)
+@pytest.mark.parametrize(
+    ("rows", "predictions", "shown"),
+    [
+        ([{"x": 0.125}, {"x": 3}], ["no", "yes"], [("x 0.125", "no"), ("x 3", "yes")]),
+        ([{"a": 1, "b": 2, "c": 3, "d": 4}], [1639.129150390625], [("a 1, b 2, c 3, …", "1639.13")]),
+        (
+            [{"h": 2}],
+            [{"day": "2024-01-01T00:00:00Z", "Naive": 1.5}, {"day": "2024-01-02T00:00:00Z", "Naive": 2}],
+            [("step 1", "day 2024-01-01, Naive 1.5"), ("step 2", "day 2024-01-02, Naive 2")],
+        ),
+    ],
+)
+def test_the_zips_own_program_predicts_its_example(
+    tmp_path: Path, rows: list[Any], predictions: list[Any], shown: list[Any]
+) -> None:
+    folder = unpacked(tmp_path, {"rows": rows, "predictions": predictions})
+    assert folder == tmp_path / "all_models"
+    assert use.predict(folder) == shown
 
 
-def test_numbers_agree_to_eight_digits() -> None:
-    assert use.same([1.0, 2.0], [1.0 + 1e-12, 2])
-    assert not use.same([1.0], [1.001])
-    assert not use.same([1.0], [1.0, 1.0])
+def test_a_zip_that_does_not_predict_is_told_in_its_own_words(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, {"refused": "DIFFERS from the recorded predictions"})
+    with pytest.raises(DemoFailed, match="DIFFERS from the recorded"):
+        use.predict(folder)
+
+
+def test_the_saved_model_is_the_zips_best(tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, {})
+    use.check_same(folder / "best_model.pkl", hashlib.sha256(b"a model").hexdigest())
+    with pytest.raises(DemoFailed, match="has SHA-256"):
+        use.check_same(folder / "best_model.pkl", "0" * 64)
 
 
 def test_the_bundled_table_has_names_and_words(tmp_path: Path) -> None:

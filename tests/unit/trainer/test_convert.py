@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from services.trainer import convert, fit, loading
+from services.trainer import candidates, convert, fit, loading, prepare
+from services.trainer.explain import example as example_of
 from services.trainer.outcome import MODEL_FILE, SKOPS_FILE, Example
 from shared.contracts import ENSEMBLES, MODELS, NOT_SCIKIT_LEARN, TaskType
 from shared.errors import NotConvertible, StorageCorrupt
@@ -41,16 +42,27 @@ print(json.dumps([predictions, sorted({name.partition(".")[0] for name in sys.mo
 """
 
 
+SETTINGS = {
+    TaskType.CLASSIFICATION: candidates.Settings(effort=20),
+    TaskType.REGRESSION: candidates.Settings(effort=20, shape="log1p"),
+}
+
+
 def fitted(kind: TaskType, slug: str, folder: Path) -> tuple[Path, str, Example, pd.DataFrame]:
     """A model on a table with everything in it: its pickle, that's SHA-256, its example, the features."""
     table = mixed_table.features(150)
-    classes = kind is TaskType.CLASSIFICATION
-    target = mixed_table.classes(table, "words") if classes else 10 + mixed_table.signal(table)
-    plan = mixed_table.plan(table.assign(target=target), "target", kind)
-    path = mixed_table.write(table.assign(target=target), folder / "table.arrow")
-    outcome = fit.fit(path, plan, slug, folder, 60.0, 1, lambda *_: None)
+    target = (
+        mixed_table.classes(table, "words")
+        if kind is TaskType.CLASSIFICATION
+        else 10 + mixed_table.signal(table)
+    )
+    columns = prepare.survey(table, mixed_table.ROLES)
+    y = target.to_numpy()
+    given = candidates.situation(columns, y, kind, 0, 1, settings=SETTINGS[kind])
+    model = candidates.build(slug, kind, given).fit(table, y)
     pickled = folder / MODEL_FILE
-    return pickled, digest(pickled), outcome.example, table
+    joblib.dump(model, pickled, compress=fit.COMPRESSION)
+    return pickled, digest(pickled), example_of(model, table, np.arange(5)), table
 
 
 def digest(path: Path) -> str:
@@ -155,7 +167,7 @@ def test_a_file_that_predicts_otherwise_is_not_handed_over(
     other = tmp_path / "other"
     other.mkdir()
     wrong = joblib.load(pickled)
-    wrong.named_steps["model"].intercept_ += 1.0
+    wrong.named_steps["model"].regressor_.intercept_ += 1.0
     monkeypatch.setattr(skops.io, "load", lambda *_, **__: wrong)
     with pytest.raises(NotConvertible, match="predicts something else"):
         convert.convert(pickled, sha256, example, other)

@@ -130,6 +130,19 @@ def test_a_score_owes_nothing_to_its_own_rows(slug: str) -> None:
     np.testing.assert_array_equal(found.answers[fold == 2], again.answers[fold == 2])
 
 
+@pytest.mark.parametrize("slug", [AVERAGE, STACK])
+def test_the_score_told_is_half_way_between_what_flatters_and_what_does_not(slug: str) -> None:
+    rng = np.random.default_rng(0)
+    judge, told = numbers(120, noise=(1.0, 1.5, 2.0))  # few rows: weights follow their noise
+    fold = rng.permutation(120) % 4
+    learnt = ensemble.learn(slug, judge, told, 0, later())
+    crossed = ensemble.cross_fitted(slug, judge, told, fold, 0, later())
+    own = [judge.of(rows).score(learnt.answers(told)[rows]) for rows in (fold == n for n in range(4))]
+    assert np.mean(own) < np.mean(crossed.scores)  # of an error
+    found = ensemble.fair(judge, told, fold, learnt, crossed)
+    assert found == pytest.approx((np.array(own) + crossed.scores) / 2)
+
+
 def test_rows_of_one_fold_are_scored_together() -> None:
     judge, told = classes()
     found = ensemble.cross_fitted(AVERAGE, judge, told, np.zeros(600, np.int16), 0, later())

@@ -29,6 +29,27 @@ SLUGS = {
 }
 
 
+KINDS = {
+    TaskType.CLASSIFICATION: {
+        "confusion_matrix",
+        "roc_curve",
+        "precision_recall_curve",
+        "calibration_curve",
+        "lift_curve",
+        "learning_curve",
+    },
+    TaskType.REGRESSION: {"prediction_error", "residuals", "learning_curve"},
+}
+SCORES = {"scores": [[0.4, 0.5], [0.5, 0.6]], "mean": [0.45, 0.55], "std": [0.05, 0.05]}
+CURVE = {
+    "metric": "rmse",
+    "greater_is_better": False,
+    "rows": [50, 100],
+    "training": SCORES,
+    "validation": SCORES,
+}
+
+
 def quiet(_share: float, _words: str) -> None:
     pass
 
@@ -93,6 +114,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 @pytest.mark.parametrize("slug", [AVERAGE, STACK])
 def test_an_ensemble_is_chosen_scored_and_written(run: Run, slug: str, tmp_path: Path) -> None:
     choice = two_of(run)
+    for member, curve in zip(run.members, (None, CURVE, None), strict=True):
+        member.learning_curve = curve
     outcome = run.combine(slug, choice)
 
     metrics = METRICS[run.plan.task_type]
@@ -103,6 +126,10 @@ def test_an_ensemble_is_chosen_scored_and_written(run: Run, slug: str, tmp_path:
     assert outcome.uncertainty is not None and outcome.uncertainty.rows == outcome.details["rows_validated"]
     assert (outcome.intervals is None) == (run.plan.task_type is TaskType.CLASSIFICATION)
     assert {plot.model_name for plot in outcome.plots} == {slug}
+    # what a model has, and of what only fits on rows have the best member's
+    assert KINDS[run.plan.task_type] <= {plot.kind for plot in outcome.plots}
+    [drawn] = [plot for plot in outcome.plots if plot.kind == "learning_curve"]
+    assert drawn.data == CURVE | {"member": run.members[1].label}
     chosen = [member for member in run.members if member.slug in choice.weights]
     assert outcome.fit_seconds > sum(member.fit_seconds for member in chosen)
     assert set(outcome.packages) == {name for member in chosen for name in member.packages}

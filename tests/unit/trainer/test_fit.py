@@ -16,7 +16,7 @@ from services.trainer import budget, fit, prepare, table_rows, validation
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings
 from services.trainer.outcome import MODEL_FILE, FitOutcome
-from shared.contracts import METRICS, Plan, TaskType
+from shared.contracts import METRICS, Notice, Plan, TaskType
 from shared.errors import CannotTrain
 from tests.unit.trainer import mixed_table
 
@@ -217,13 +217,15 @@ def test_without_time_one_fold_is_done_and_the_refit_left_out(tmp_path: Path) ->
     table = mixed(TaskType.REGRESSION)
     plan = mixed_table.plan(table, "target", TaskType.REGRESSION, cv_folds=5)
     outcome = run(table, plan, "ridge", tmp_path, seconds=0.0)
-    assert [notice.code for notice in outcome.warnings] == ["validation-shortened", "refit-skipped"]
+    codes = [notice.code for notice in outcome.warnings]
+    assert codes == ["validation-shortened", "fitted-once", "refit-skipped"]
     assert outcome.cv_mean is not None
     assert outcome.cv_std == 0.0
     assert outcome.importance == []
     assert outcome.details["folds"] == 1
-    assert outcome.details["rows_fitted"] == 160
-    assert (tmp_path / MODEL_FILE).exists()
+    assert outcome.details["rows_fitted"] == 128
+    model = joblib.load(tmp_path / MODEL_FILE)
+    assert model.predict(pd.DataFrame(outcome.example.rows)).tolist() == outcome.example.predictions
 
 
 def test_neighbours_are_sampled_over_their_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +275,41 @@ def test_rows_are_cut_to_what_the_time_allows(
     clock = Ticking(seconds)
     assert budget.affordable_rows(rows, 3, clock, timed_fit) == pytest.approx(expected_rows, abs=1)
     assert tried == expected_trials
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds", "expected_rows", "expected_trials"),
+    [(10_000, 100.0, 10_000, []), (10_000, 5.0, 5_000, [2_000]), (2_000, 0.1, 2_000, [])],
+)
+def test_small_tables_are_tried_where_little_time_is_left_for_their_cells(
+    rows: int, seconds: float, expected_rows: int, expected_trials: list[int]
+) -> None:
+    """At 300 µs a row, 30 columns."""
+    tried: list[int] = []
+
+    def timed_fit(size: int) -> float:
+        tried.append(size)
+        return size * 3e-4
+
+    found = budget.affordable_rows(rows, 3, Ticking(seconds), timed_fit, cells=rows * 30)
+    assert (found, tried) == (expected_rows, expected_trials)
+
+
+def test_rows_are_cut_to_what_can_be_answered_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit that takes nothing and answers that take a second a row, of 40 a fold holds: 40 s a fit."""
+    monkeypatch.setattr(budget, "FEWEST_ROWS", 20)
+    monkeypatch.setattr(fit.pacing, "answering", lambda candidate, model: 1.0)
+    table = mixed(TaskType.REGRESSION)
+    plan = mixed_table.plan(table, "target", TaskType.REGRESSION, cv_folds=4)
+    rows, _ = table_rows.read(mixed_table.write(table, tmp_path / "table.arrow"), plan)
+    columns = prepare.survey(rows.features, plan.roles)
+    candidate = Candidate(plan, "k_nearest_neighbors", rows, columns, 1, 10_000)
+    notices: list[Notice] = []
+    fit._limit_rows(candidate, Ticking(0.01), lambda *_: None, notices)
+    assert candidate.row_limit == 20
+    assert [notice.code for notice in notices] == ["rows-sampled"]
 
 
 def test_a_fold_is_not_begun_that_would_take_the_time_of_what_must_follow(

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
+from services.trainer import leakage_sample, split, table, table_copies, table_rows
 from services.trainer import plan as plan_module
-from services.trainer import split, table, table_copies, table_rows
 from services.trainer.profile import profile
 from shared.contracts import Notice, Plan, TaskType, TrainRequest
 from shared.errors import CannotTrain
@@ -95,6 +95,14 @@ def test_a_number_over_again(plant: Planting, words: str, tmp_path: Path) -> Non
         (lambda y, rng: pd.factorize(y)[0] + rng.normal(0, 0.05, len(y)), "a number for each class"),
         (lambda y, rng: pd.Series(rng.gamma(2, 2, len(y))).mask(y == "high"), "missing by the class 'high'"),
         (lambda y, rng: [f"case {i} was {v} then" for i, v in enumerate(y)], "a text that names the class"),
+        (
+            lambda y, rng: [f"case {i}: {'denied' if v == 'low' else 'granted'}" for i, v in enumerate(y)],
+            "a text that says 'denied' for the class 'low'",
+        ),
+        (
+            lambda y, rng: y.map({"low": 0, "mid": 1, "high": 2}) + rng.uniform(0, 1, len(y)),
+            "the number that the classes were cut from",
+        ),
     ],
 )
 def test_a_class_over_again(plant: Planting, words: str, tmp_path: Path) -> None:
@@ -131,12 +139,20 @@ def test_nearly_a_copy_is_suspicious(tmp_path: Path) -> None:
     assert "all other columns together reach R² 0." in str(notice.evidence)
 
 
-def test_the_number_that_classes_were_cut_from_is_suspicious(tmp_path: Path) -> None:
+def test_a_number_that_nearly_tells_the_class_is_suspicious(tmp_path: Path) -> None:
     frame = numbers(800)
     frame["target"] = np.where(frame["target"] + frame["c"] > 22, "yes", "no")
-    score = np.random.default_rng(1).uniform(0, 50, len(frame)) + 50 * (frame["target"] == "yes")
+    score = np.random.default_rng(1).uniform(0, 50, len(frame)) + 49.5 * (frame["target"] == "yes")
     notice = only(planned(frame.assign(score=score), tmp_path), "suspiciously-strong", "score")
     assert "ROC AUC" in str(notice.evidence)
+
+
+def test_heaps_that_happen_to_lie_apart_are_no_cut(tmp_path: Path) -> None:
+    """Two measurements, each of which alone tells the classes: the classes are far apart, nothing leaks."""
+    rng = np.random.default_rng(0)
+    which = np.arange(300) % 2
+    frame = pd.DataFrame({name: rng.normal(6 * which) for name in "ab"})
+    assert said(planned(frame.assign(target=np.array(["x", "y"])[which]), tmp_path)) == []
 
 
 def test_a_copy_is_told_once(tmp_path: Path) -> None:
@@ -161,6 +177,11 @@ def test_nothing_is_said_of_strong_and_honest_features(tmp_path: Path) -> None:
     assert said(planned(linear, tmp_path)) == []
     body = pd.DataFrame({"weight": rng.normal(75, 9, 1_000), "height": rng.normal(1.7, 0.1, 1_000)})
     assert said(planned(body.assign(target=body["weight"] / body["height"] ** 2), tmp_path)) == []
+
+
+@pytest.mark.parametrize(("name", "past"), [("saleslag7", True), ("Previous", True), ("fraud_Flag", False)])
+def test_what_is_named_as_known_from_before(name: str, past: bool) -> None:
+    assert leakage_sample.names_past(name) is past
 
 
 def test_a_lag_is_known_in_time(tmp_path: Path) -> None:
@@ -204,6 +225,9 @@ def test_copies_are_on_one_side_of_every_split(make: Any, grouped: bool, tmp_pat
     rows, parts = sides(made, tmp_path)
     assert len(parts) == 6
     assert not any(learned & held for learned, held in parts)
+    # as an ensemble reads them, which sees no features
+    few, _ = table_rows.read(tmp_path / "table.arrow", made, ["target", "site"] if grouped else ["target"])
+    assert (few.test.tolist(), few.groups.tolist()) == (rows.test.tolist(), rows.groups.tolist())
     if grouped:
         site = rows.features["site"].to_numpy()
         assert not set(site[rows.train]) & set(site[rows.test])

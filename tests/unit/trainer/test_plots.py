@@ -7,11 +7,15 @@ import math
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from sklearn.metrics import roc_auc_score
 
 from services.trainer import conformal, drawing, plots
@@ -319,8 +323,8 @@ def test_importance_shows_the_greatest_losses_with_their_spread() -> None:
     assert len(shown_columns) == plots.MOST_IMPORTANT
     assert plot.data["columns_in_all"] == 27
     drawn = text_of(plot.svg)
-    assert "How much worse r2 gets" in drawn
-    assert "the 7 least are not shown" in drawn
+    assert "Loss of r2 when the column is shuffled" in drawn
+    assert "the 7 least important are not shown" in drawn
     assert plots.importance("ridge", "r2", []) == []
 
 
@@ -349,6 +353,55 @@ def test_learning_curve_has_a_band_for_each_known_score() -> None:
     assert plots.learning_curve("ridge", TaskType.REGRESSION, "r2", None) == []
     points.validation[0, 0] = 1e200
     assert plots.learning_curve("ridge", TaskType.REGRESSION, "r2", points) == []
+    [plot] = plots.members_learning_curve("weighted_ensemble", "Ridge", plot.data)
+    check([plot])
+    assert plot.data["member"] == "Ridge" and plot.data["rows"] == [50, 100, 200]
+    assert "Learning curve of Ridge" in text_of(plot.svg) and "Weighted Ensemble" in text_of(plot.svg)
+    assert plots.members_learning_curve("weighted_ensemble", "Ridge", None) == []
+
+
+HINTING = 9
+"""Points by which letters are drawn wider than an SVG's reader may draw them."""
+
+LONG = [f"{word} voters of the northern districts" for word in ("Undecided", "Decided", "Absent", "Other")]
+
+
+def long_classes() -> list[PlotData]:
+    y, proba = scored(200, 4)
+    truth, said = (np.array([LONG[i] for i in codes]) for codes in (y, proba.argmax(axis=1)))
+    return plots.classification("hist_gradient_boosting", truth, said, proba, LONG)
+
+
+def long_columns() -> list[PlotData]:
+    losses = [Importance(f"{i}_a_column_of_a_name_without_an_end_{i}", 1 / (i + 1), 0.1) for i in range(30)]
+    return plots.importance("hist_gradient_boosting", "median_absolute_error", losses)
+
+
+@pytest.mark.parametrize("made", [long_classes, long_columns])
+def test_no_text_is_cut_off_and_no_title_is_written_over(
+    made: Callable[[], list[PlotData]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Looked(FigureCanvasSVG):
+        def print_svg(self, filename: Any, **options: Any) -> None:
+            super().print_svg(filename, **options)
+            renderer = FigureCanvasAgg(self.figure).get_renderer()
+            page = self.figure.bbox.padded(HINTING)
+            for ax in self.figure.axes:
+                left, right = (
+                    title.get_window_extent(renderer) for title in (ax._left_title, ax._right_title)
+                )
+                assert left.x1 < right.x0 + HINTING or not left.width or not right.width
+                for label in (ax.xaxis.label, ax.yaxis.label):
+                    box = label.get_window_extent(renderer)
+                    assert page.x0 < box.x0 and box.x1 < page.x1, label.get_text()
+                    assert page.y0 < box.y0 and box.y1 < page.y1, label.get_text()
+                seen.append(ax.xaxis.label.get_text())
+
+    monkeypatch.setattr(drawing, "FigureCanvasSVG", Looked)
+    drawn = made()
+    assert len(seen) >= len(drawn)
 
 
 def test_intervals_are_drawn_around_predictions() -> None:

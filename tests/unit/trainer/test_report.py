@@ -45,6 +45,8 @@ from shared.contracts import (
     LeaderboardRow,
     Notice,
     Plan,
+    PlotData,
+    PlotKind,
     Profile,
     TaskType,
     TrainRequest,
@@ -378,6 +380,11 @@ def test_what_cannot_be_answered_is_said_without_a_traceback(
     assert "at least one row" in says(table, "--batch", "0")
     (folder / "best.onnx").write_bytes(b"no graph")
     assert "best.onnx needs" in says(table, "--model", "best.onnx")
+    (folder / "onnx.json").write_text(
+        '{"models": {"logistic_regression": {"file": null, "reason": "why not"}}}'
+    )
+    why = says(table, "--model", "best_model.onnx")
+    assert "there is no graph of logistic_regression: why not" in why
     assert "time series" in says("--horizon", "3")
     assert "in this folder: best_model.pkl, logistic_regression.pkl, mlp.pkl" in says(table, "--model", "x")
     (folder / "words.csv").write_text("mass,island\nheavy,001\n")
@@ -558,7 +565,7 @@ def test_card_names_what_was_done() -> None:
     leak = Notice(code="leakage", column="ma|ss", message="Too good.", action="Kept.", evidence="AUC 1.0")
     outcomes = {
         "logistic_regression": outcome(example),
-        "mlp": outcome(example, cv_mean=0.8, warnings=[skipped], details={"refit": False}),
+        "mlp": outcome(example, cv_mean=0.8, warnings=[skipped], details={"refit": False, "folds": 2}),
     }
     failed = row(
         "xgboost",
@@ -580,7 +587,7 @@ def test_card_names_what_was_done() -> None:
         "62 rows, 4 columns",
         "which were used: 60",
         "12 rows were held out",
-        "fitted 5 times",
+        "fitted 2 to 5 times, on all of 5 folds but one",
         "share a value of `` nest`s ``",
         "fitted again on all 60 rows",
         "Not so `mlp`",
@@ -598,6 +605,69 @@ def test_card_names_what_was_done() -> None:
         assert words in text, words
     assert "<script>" not in text
     assert "None" not in text
+
+
+def test_one_fold_has_no_spread_and_says_so() -> None:
+    alone = outcome(Example(rows=[], predictions=[]), cv_std=0.0, details={"folds": 1, "refit": True})
+    text = card.text(context({"mlp": alone}))
+    assert "`accuracy`: 0.9 in validation" in text
+    assert "fitted once, on all of 5 folds but one" in text
+    assert "| Neural Network (MLP) (`mlp`) | 0.9 | 0.88 |" in text
+
+
+def test_the_best_model_is_shown_in_pictures_and_without_what_was_not_set() -> None:
+    found = [Importance("mass", 0.3, 0.05), Importance("island", 0.0, 0.0), Importance("year", -0.01, 0.0)]
+    drawn = [
+        PlotData(model_name="xgboost", kind=kind, data={})
+        for kind in (PlotKind.ROC_CURVE, PlotKind.IMPORTANCE)
+    ]
+    settings = "XGBClassifier(base_score=None, booster=None, max_depth=4, missing=nan, seed=None)"
+    best = outcome(
+        Example(rows=[], predictions=[]), importance=found, plots=drawn, details={"settings": settings}
+    )
+    text = card.text(context({"xgboost": best}))
+    assert "![Roc curve](plots/xgboost_roc_curve.svg)\n![Importance](plots/xgboost_importance.svg)" in text
+    assert "`XGBClassifier(max_depth=4, missing=nan)`" in text
+    assert "| `mass` | 0.3 ± 0.05 |\n\nThe other 2 lose nothing that could be seen." in text
+
+
+def test_the_card_says_what_a_forecast_has_to_be_given() -> None:
+    steps = [
+        {"shop": name, "month": f"2024-0{n}-01T00:00:00Z", "promotion": 1} for name in "ab" for n in (1, 2)
+    ]
+    said = [{**step, "Ridge": 1.5} for step in steps]
+    of_series = plan(
+        task_type=TaskType.TIME_SERIES,
+        target="sales",
+        metric="mase",
+        roles={},
+        labels=None,
+        time_column="month",
+        series_column="shop",
+        horizon=2,
+        details={"known": ["promotion"]},
+    )
+    plain = outcome(Example(rows=[{"h": 2}], predictions=said), details={"intervals": {}}, importance=[])
+    asks = outcome(Example(rows=steps, predictions=said), details={"intervals": None}, importance=[])
+    naive_first = card.text(context({"seasonal_naive": plain, "ridge": asks}, plan=of_series))
+    for words in (
+        "python predict.py --horizon 2 --out forecast.csv",
+        "python predict.py --horizon 2 --interval 80",
+        "model.predict(h=2)",
+        "a row for each, with its series `shop`, its time `month` and the forecast",
+        "**`ridge` goes by what is known of the steps to come** (`promotion`)",
+        "with a row for each step of each series",
+        "in the columns `shop`, `month`, `promotion`. As many steps",
+        "| `shop` | `month` | `promotion` |",
+        "| `a` | `2024-01-01T00:00:00Z` | `1` |",
+    ):
+        assert words in naive_first, words
+    ridge_first = card.text(context({"ridge": asks}, plan=of_series))
+    assert "python predict.py steps_to_come.csv --out forecast.csv" in ridge_first
+    assert "--interval" not in ridge_first
+    assert "model.predict(h=" not in ridge_first
+    assert "**All models go by what is known" in ridge_first
+    assert "`predict.py` is part of Trainyard" in ridge_first
 
 
 def test_card_tables_have_one_width() -> None:

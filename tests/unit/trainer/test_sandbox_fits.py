@@ -17,23 +17,26 @@ from shared.contracts import Plan, TaskType
 from tests.unit.trainer import mixed_table
 
 SECONDS, MEMORY = 200, 2 * 2**30
+OUT_OF_REACH = 2.0
+"""The best `cv_mean` of the run as yet: what does not reach it has no learning curve, which takes a dozen
+fits more."""
 
 
 def mixed() -> tuple[pd.DataFrame, dict[str, Any]]:
-    table = mixed_table.features(150)
-    models = ["logistic_regression", "lightgbm", "xgboost", "catboost", "k_nearest_neighbors"]
-    asked = {"target": "target", "task_type": "classification", "models": models}
+    table = mixed_table.features(120)
+    models = ["logistic_regression", "lightgbm", "xgboost", "catboost"]
+    asked = {"target": "target", "task_type": "classification", "models": models, "cv_folds": 2}
     return table.assign(target=mixed_table.classes(table, "words")), asked
 
 
 def air() -> tuple[pd.DataFrame, dict[str, Any]]:
     table = pd.DataFrame({"month": AirPassengersDF["ds"].astype(str), "passengers": AirPassengersDF["y"]})
-    models = ["seasonal_naive", "auto_ets", "ridge", "lightgbm"]
+    models = ["seasonal_naive", "auto_ets", "lightgbm"]
     asked = {"target": "passengers", "task_type": "time_series", "time_column": "month", "models": models}
     return table, asked
 
 
-async def test_every_family_is_read_planned_and_fitted(tmp_path: Path) -> None:
+async def test_every_library_is_read_planned_and_fitted(tmp_path: Path) -> None:
     async with Children(STEPS) as children:
 
         async def run(step: str, folder: Path, payload: dict[str, Any], *reads: Path) -> bytes:
@@ -62,6 +65,7 @@ async def test_every_family_is_read_planned_and_fitted(tmp_path: Path) -> None:
             assert plan.models == asked["models"]
             for slug in plan.models:
                 fit = given | {"plan": plan, "model_name": slug, "soft_deadline_s": SECONDS, "threads": 1}
+                fit |= {"best_so_far": OUT_OF_REACH}
                 answer = await run("fit", own / slug, fit, table)
                 outcome = msgspec.json.decode(answer, type=FitOutcome)
                 assert outcome.cv_mean is not None

@@ -14,8 +14,8 @@ from services.trainer import child_memory, table, table_room, table_rows
 from services.trainer.child_memory import LEAST_BYTES, fits_and_guard
 from services.trainer.plan import plan
 from services.trainer.profile import profile
-from services.trainer.table_room import COPIES, LIBRARIES_BYTES, Share
-from shared.contracts import TrainRequest
+from services.trainer.table_room import LIBRARIES_BYTES, Share
+from shared.contracts import ColumnProfile, TrainRequest
 from shared.errors import CannotTrain, ConfigurationError
 
 ROWS = 12_000
@@ -45,20 +45,30 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def room(path: Path, share: float) -> int:
+def room(path: Path, share: float, width: int = 0) -> int:
     """A guard under which about `share` of the table's rows fit, narrowed."""
     names = table.column_names(path)
     with pa.memory_map(str(path), "r") as source:
         reader = pa.ipc.open_file(source)
         row = table_room._row_bytes(reader, table_room._narrowed(reader, "kind"))
     assert len(names) == 9
-    return int(LIBRARIES_BYTES + COPIES * share * ROWS * row)
+    return int(LIBRARIES_BYTES + share * ROWS * table_room.row_needs(row, width))
 
 
 @pytest.fixture
 def none_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables of 12,000 rows are then narrowed and sampled as large ones are."""
     monkeypatch.setattr(table_room, "SMALL_BYTES", 0)
+
+
+def test_a_matrix_is_as_wide_as_its_columns_come_to() -> None:
+    columns = [
+        ColumnProfile(name="n", role=role, dtype="", missing=0, distinct=distinct)
+        for role, distinct in [("numeric", 900), ("numeric", 12), ("categorical", 7), ("categorical", 2_000)]
+    ]
+    assert table_room.matrix_columns(columns) == 1 + (1 + 12) + 7 + 1
+    # narrow types make the rows smaller, and not what is made of them
+    assert table_room.row_needs(100, 50) - table_room.row_needs(40, 50) == table_room.FRAMES * 60
 
 
 def test_what_fits_is_loaded_as_it_is(path: Path) -> None:
@@ -108,7 +118,9 @@ def _other_seed(part: Share) -> dict[str, object]:
 @pytest.mark.parametrize("target", ["kind", "flag", "size"])
 def test_plan_and_fit_see_the_same_sample_and_the_user_is_told(path: Path, target: str) -> None:
     request = TrainRequest(file_id=uuid.UUID(int=1), target=target)
-    made = plan(path, request, profile(path), room(path, 0.3))
+    described = profile(path)
+    width = table_room.matrix_columns(described.columns)
+    made = plan(path, request, described, room(path, 0.3, width))
     notice = next(each for each in made.warnings if each.code == "table-sampled")
     assert f"{made.rows:,} of {ROWS:,} rows" in notice.message
     assert "seed 0" in str(notice.evidence)
@@ -120,19 +132,18 @@ def test_plan_and_fit_see_the_same_sample_and_the_user_is_told(path: Path, targe
         assert ("each class by its share" in str(notice.evidence)) and len(set(rows.y)) == len(made.labels)
 
 
+@pytest.mark.usefixtures("none_is_small")
 def test_a_table_of_which_hardly_a_row_fits_is_refused_with_the_reason(tmp_path: Path) -> None:
-    arrow = pa.table({"note": [f"{i}" + 50_000 * "x" for i in range(300)], "kind": ["a", "b"] * 150})
+    arrow = pa.table({"note": [f"{i}" + 5_000 * "x" for i in range(300)], "kind": ["a", "b"] * 150})
     with pa.ipc.new_file(str(tmp_path / "table.arrow"), arrow.schema) as file:
         file.write_table(arrow)
-    with pytest.raises(
-        CannotTrain, match="only 167 of 300 fit into the 300 MiB of a fit; leave columns of long"
-    ):
+    with pytest.raises(CannotTrain, match="only 103 of 300 fit into the 401 MiB of a fit; leave columns out"):
         table_room.share(
             tmp_path / "table.arrow",
             arrow.column_names,
             "kind",
             classes=True,
-            memory_bytes=300 * 2**20,
+            memory_bytes=LIBRARIES_BYTES + 2**20,
             seed=0,
         )
 

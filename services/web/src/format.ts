@@ -16,14 +16,22 @@ export function share(value: number): string {
   return percent.format(value)
 }
 
-/** Four significant digits, and no more than four after the point. */
+const plain = new Intl.NumberFormat(LOCALE, { maximumSignificantDigits: 4 })
+
+/** A value of a table, at most four significant digits: "-2.3", "1,234", "5.1e-9". */
+export function value(number: number): string {
+  const size = Math.abs(number)
+  return size >= 1e6 || (size > 0 && size < 1e-4) ? number.toExponential(2) : plain.format(number)
+}
+
+/** Four significant digits about; of small ones always four after the point, so that they align in a column. */
 export function score(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–"
   const size = Math.abs(value)
   if (size >= 1e6 || (size > 0 && size < 1e-4)) return value.toExponential(2)
   return new Intl.NumberFormat(LOCALE, {
     maximumFractionDigits: size >= 1000 ? 0 : size >= 10 ? 2 : 4,
-    minimumFractionDigits: size < 10 ? Math.min(3, size === Math.round(size) ? 0 : 3) : 0,
+    minimumFractionDigits: size < 10 && !Number.isInteger(size) ? 4 : 0,
   }).format(value)
 }
 
@@ -40,9 +48,10 @@ export function bytes(value: number | null | undefined): string {
   return `${size.toLocaleString(LOCALE, { maximumFractionDigits: size < 10 && unit ? 1 : 0 })} ${UNITS[unit]}`
 }
 
-/** "0.4 s", "12 s", "3 min 5 s", "2 h 10 min" */
+/** "19 ms", "0.4 s", "12 s", "3 min 5 s", "2 h 10 min" */
 export function seconds(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–"
+  if (value > 0 && value < 0.1) return `${Math.ceil(value * 1000)} ms`
   if (value < 10) return `${value.toLocaleString(LOCALE, { maximumFractionDigits: 1 })} s`
   const all = Math.round(value)
   if (all < 60) return `${all} s`

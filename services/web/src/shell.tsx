@@ -29,7 +29,7 @@ export function Shell() {
         <div className={css.bar}>
           <Link to="/dashboard/blueprints" className={css.brand}>
             <img src="/favicon.svg" alt="" />
-            Trainyard
+            <span>Trainyard</span>
           </Link>
           <nav className={css.nav} aria-label="Main">
             <Link to="/dashboard/blueprints">

@@ -1,5 +1,5 @@
 import { Link } from "@tanstack/react-router"
-import { count, score, share } from "../format"
+import { count, share, value } from "../format"
 import { ROLES } from "../search"
 import { Badge } from "../ui/surface"
 import css from "./dataset.module.css"
@@ -13,7 +13,7 @@ export function ColumnCard({ column, rows, fileId }: { column: Column; rows: num
   const { name, role, distinct, missing } = column
   return (
     <li className={css.column}>
-      <div className={css.columnHead}>
+      <div>
         <h3 className={css.columnName} title={name}>
           {name}
         </h3>
@@ -25,9 +25,9 @@ export function ColumnCard({ column, rows, fileId }: { column: Column; rows: num
       <dl className={css.columnFacts}>
         <Fact name="Missing" value={missing ? share(missing / Math.max(rows, 1)) : "none"} />
         <Fact name="Distinct" value={count(distinct)} />
-        {column.mean !== undefined && <Fact name="Mean" value={score(column.mean)} />}
-        {typeof column.min === "string" && <Fact name="From" value={column.min} />}
-        {typeof column.max === "string" && <Fact name="To" value={column.max} />}
+        {column.mean !== undefined && <Fact name="Mean" value={value(column.mean)} />}
+        {typeof column.min === "string" && <Fact name="From" value={day(column.min)} />}
+        {typeof column.max === "string" && <Fact name="To" value={day(column.max)} />}
       </dl>
       {!USELESS.has(role) && (
         <Link
@@ -40,6 +40,11 @@ export function ColumnCard({ column, rows, fileId }: { column: Column; rows: num
       )}
     </li>
   )
+}
+
+/** A time as it stands in the table, which may know no zone; without one where it is a day's beginning. */
+function day(time: string): string {
+  return time.replace("T", " ").replace(/( 00:00:00)?(\+00:00|Z)?$/, "")
 }
 
 function Fact({ name, value }: { name: string; value: string }) {

@@ -1,6 +1,6 @@
 /** How a column's values are spread: small, and in words for those who do not see it. */
 
-import { count, score, share } from "../format"
+import { count, share, value } from "../format"
 import css from "./distribution.module.css"
 import type { Column } from "./queries"
 
@@ -28,7 +28,7 @@ function Histogram({ bins }: { bins: NonNullable<Column["histogram"]> }) {
         viewBox={`0 0 100 ${HEIGHT}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`Histogram, most values from ${score(peak.from)} to ${score(peak.to)}`}
+        aria-label={`Histogram, most values from ${value(peak.from)} to ${value(peak.to)}`}
       >
         {bins.map((bin, place) => {
           // What is there at all can be seen.
@@ -41,14 +41,14 @@ function Histogram({ bins }: { bins: NonNullable<Column["histogram"]> }) {
               width={width * 0.88}
               height={height}
             >
-              <title>{`${score(bin.from)} to ${score(bin.to)}: ${count(bin.count)}`}</title>
+              <title>{`${value(bin.from)} to ${value(bin.to)}: ${count(bin.count)}`}</title>
             </rect>
           )
         })}
       </svg>
       <figcaption className={`${css.ends} number`}>
-        <span>{score(first.from)}</span>
-        <span>{score(last.to)}</span>
+        <span>{value(first.from)}</span>
+        <span>{value(last.to)}</span>
       </figcaption>
     </figure>
   )

@@ -88,7 +88,7 @@ function Rows({ names, rows, columns, from, to }: RowsProps) {
             </th>
             {shown.map((name) => (
               <th key={name} scope="col" title={name} data-number={numbers.has(name) || undefined}>
-                {name}
+                <span>{name}</span>
               </th>
             ))}
           </tr>

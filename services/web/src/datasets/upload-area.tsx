@@ -9,7 +9,7 @@ import { Button } from "../ui/button"
 import { accountQuery } from "./queries"
 import css from "./upload-area.module.css"
 import { UploadRow } from "./upload-row"
-import { ACCEPTED, startUploads, useUploads } from "./uploads"
+import { ACCEPTED, dropEnded, isOver, startUploads, useUploads } from "./uploads"
 
 export function UploadArea() {
   const client = useQueryClient()
@@ -57,6 +57,11 @@ export function UploadArea() {
             <UploadRow key={upload.key} upload={upload} />
           ))}
         </ul>
+      )}
+      {uploads.length > 1 && uploads.every(isOver) && (
+        <Button look="quiet" small className={css.done} onClick={dropEnded}>
+          Dismiss all
+        </Button>
       )}
     </section>
   )

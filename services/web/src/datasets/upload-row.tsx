@@ -4,13 +4,13 @@ import { bytes, share } from "../format"
 import { Button, buttonClass } from "../ui/button"
 import { Bar } from "../ui/surface"
 import css from "./upload-area.module.css"
-import { dropUpload, retryUpload, type Upload } from "./uploads"
+import { dropUpload, isOver, retryUpload, type Upload } from "./uploads"
 
 export function UploadRow({ upload }: { upload: Upload }) {
   const { key, name, size, state } = upload
-  const going = state === "waiting" || state === "sending"
+  const going = !isOver(upload)
   return (
-    <li className={css.row}>
+    <li className={css.row} data-state={state}>
       <div className={css.what}>
         {state === "stored" && <CircleCheck size={18} className={css.good} aria-hidden="true" />}
         {state === "refused" && <CircleAlert size={18} className={css.bad} aria-hidden="true" />}
@@ -48,7 +48,7 @@ export function UploadRow({ upload }: { upload: Upload }) {
       <div className={css.how}>
         {going && <Bar value={upload.share} label={`Upload of ${name}`} />}
         {/* Told once at each turn, not at every percent. */}
-        <p className={css.hint} role={state === "refused" ? "alert" : "status"}>
+        <p className={state === "stored" ? "visually-hidden" : css.hint} role="status">
           {words(upload)}
           {state === "sending" && <span aria-hidden="true"> {share(upload.share)}</span>}
         </p>
@@ -57,9 +57,9 @@ export function UploadRow({ upload }: { upload: Upload }) {
   )
 }
 
-function words({ state, share, error }: Upload): string {
+function words({ name, state, share, error }: Upload): string {
   if (state === "waiting") return "Waits for the ones before it"
-  if (state === "stored") return "Uploaded"
+  if (state === "stored") return `${name} is uploaded`
   if (state === "refused") return error ?? "It was refused"
   return share < 1 ? "Uploading" : "Being stored"
 }

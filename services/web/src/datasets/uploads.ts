@@ -73,8 +73,7 @@ export function startUploads(
 
 /** The API says the same, but only once it has seen the bytes. */
 function refusal(file: File, maxBytes: number | undefined): string | undefined {
-  if (!TABLE.test(file.name))
-    return "Not a table that can be read: CSV, TSV (also .gz or .zst) or Parquet is."
+  if (!TABLE.test(file.name)) return "Only CSV, TSV (also .gz or .zst) and Parquet can be read."
   if (file.size === 0) return "The file is empty."
   if (maxBytes !== undefined && file.size > maxBytes)
     return `It has ${bytes(file.size)}; at most ${bytes(maxBytes)} are taken. A Parquet file of it is smaller.`
@@ -115,6 +114,14 @@ export function dropUpload(key: number): void {
   set(uploads.filter((one) => one.key !== key))
 }
 
+export function isOver({ state }: Upload): boolean {
+  return state === "stored" || state === "refused"
+}
+
+export function dropEnded(): void {
+  set(uploads.filter((upload) => !isOver(upload)))
+}
+
 export function retryUpload(key: number): void {
   change(key, { state: "waiting", share: 0, stop: new AbortController() })
   sendNext()
@@ -134,5 +141,5 @@ function subscribe(listener: () => void): () => void {
 
 addEventListener("beforeunload", (event) => {
   // Leaving would break them off.
-  if (uploads.some(({ state }) => state === "waiting" || state === "sending")) event.preventDefault()
+  if (!uploads.every(isOver)) event.preventDefault()
 })

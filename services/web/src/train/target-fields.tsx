@@ -4,7 +4,7 @@ import type { Schemas } from "../api/client"
 import { ROLES } from "../search"
 import { Choices } from "../ui/choices"
 import { Field } from "../ui/field"
-import { Badge, Card } from "../ui/surface"
+import { Card } from "../ui/surface"
 import { ColumnSelect } from "./column-select"
 import { ofTarget, ofTaskType } from "./form"
 import { guess } from "./guess"
@@ -47,11 +47,7 @@ export function TargetFields({ profile, form, change, faults }: FieldsProps) {
         hint={guessed?.reason}
         options={KINDS.map((kind) => ({
           ...kind,
-          label: (
-            <>
-              {kind.label} {kind.name === guessed?.taskType && <Badge tone="accent">suggested</Badge>}
-            </>
-          ),
+          about: kind.name === guessed?.taskType ? `${kind.about} · suggested` : kind.about,
         }))}
         onChange={(taskType) => change(ofTaskType(profile, form.target, taskType))}
       />

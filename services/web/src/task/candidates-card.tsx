@@ -2,6 +2,7 @@
 
 import { Award } from "lucide-react"
 import type { Schemas } from "../api/client"
+import { hasEnded } from "../api/live"
 import { score, seconds } from "../format"
 import { metricLabel } from "../metrics"
 import { Bone, Card } from "../ui/surface"
@@ -17,7 +18,7 @@ const ORDER: Schemas["CandidateStatus"][] = ["done", "running", "queued", "faile
 export function CandidatesCard({ task }: { task: Task }) {
   const metric = task.metric ? metricLabel(task.metric) : "Score"
   return (
-    <Card title="Leaderboard so far" about={about(task)}>
+    <Card title={hasEnded(task) ? "Models" : "Leaderboard so far"} about={about(task)}>
       <table className={css.table}>
         <thead>
           <tr>

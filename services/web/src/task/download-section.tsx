@@ -4,7 +4,7 @@ import { Award, Download, Package, Save } from "lucide-react"
 import { useState } from "react"
 import type { Schemas } from "../api/client"
 import { leaderboardPath, modelPath } from "../api/download"
-import { bytes, score, share } from "../format"
+import { bytes, score } from "../format"
 import { metricLabel } from "../metrics"
 import { Button } from "../ui/button"
 import { DownloadButton } from "../ui/download-button"
@@ -15,6 +15,8 @@ import type { Row } from "./leaderboard"
 import { SaveModelDialog } from "./save-model-dialog"
 
 const SHOWN = 5
+
+const percent = new Intl.NumberFormat(navigator.language, { style: "percent", minimumFractionDigits: 1 })
 
 interface DownloadSectionProps {
   task: Schemas["Task"]
@@ -90,7 +92,7 @@ function Available({ taskId, row, metric }: { taskId: string; row: Row; metric: 
       <span className={css.name}>{row.label}</span>
       <span className={`${css.score} number`}>
         {metricLabel(metric)}:{" "}
-        {metric === "accuracy" && row.cv_mean !== null ? share(row.cv_mean) : score(row.cv_mean)}
+        {metric === "accuracy" && row.cv_mean !== null ? percent.format(row.cv_mean) : score(row.cv_mean)}
       </span>
       <span className={`${css.size} number`}>{bytes(row.size_bytes)}</span>
       <DownloadButton path={modelPath(taskId, row.model_name)} small aria-label={`Download ${row.label}`}>

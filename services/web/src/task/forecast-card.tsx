@@ -3,6 +3,7 @@ import type { Schemas } from "../api/client"
 import { score } from "../format"
 import { Card } from "../ui/surface"
 import css from "./model-card.module.css"
+import { dataOf } from "./plots/data"
 import { Figure } from "./plots/figure"
 import { type Moment, SeriesChart } from "./plots/forecast"
 import { timeLabel } from "./plots/times"
@@ -11,12 +12,14 @@ type Point = Schemas["ForecastPoint"]
 
 interface ForecastCardProps {
   forecast: Point[]
+  /** The plot of the same model, which has the end of one series. */
+  before: Schemas["ResultPlot"] | undefined
   label: string
   target: string
 }
 
 /** What the best model says of the time after the table's last row. */
-export function ForecastCard({ forecast, label, target }: ForecastCardProps) {
+export function ForecastCard({ forecast, before, label, target }: ForecastCardProps) {
   const all = [...new Set(forecast.map(({ series }) => series))].filter((series) => series !== undefined)
   const [chosen, choose] = useState<string>()
   const series = chosen ?? all[0]
@@ -52,10 +55,23 @@ export function ForecastCard({ forecast, label, target }: ForecastCardProps) {
           ]),
         })}
       >
-        <SeriesChart about={about} moments={points.map(momentOf)} levels={levels} withActual={false} />
+        <SeriesChart
+          about={about}
+          moments={[...historyOf(before, series), ...points.map(momentOf)]}
+          levels={levels}
+          withActual={false}
+        />
       </Figure>
     </Card>
   )
+}
+
+/** What came before the forecast: the plot's history, and what it tells of the held-out steps after it. */
+function historyOf(plot: ForecastCardProps["before"], series: string | undefined): Moment[] {
+  const data = plot && dataOf(plot, "forecast")
+  if (!data || (data.series ?? undefined) !== series || !data.actual.length) return []
+  const values = [...data.history.value, ...data.actual]
+  return [...data.history.time, ...data.time].map((time, step) => ({ time, history: values[step] }))
 }
 
 function momentOf({ time, mean, lower_80, upper_80, lower_95, upper_95 }: Point): Moment {

@@ -26,7 +26,12 @@ export default function ModelCard({ results, row, onSelect }: ModelCardProps) {
   return (
     <>
       {results.forecast && row.rank === 1 && (
-        <ForecastCard forecast={results.forecast} label={row.label} target={results.schema?.target ?? ""} />
+        <ForecastCard
+          forecast={results.forecast}
+          before={plots.find(({ kind }) => kind === "forecast")}
+          label={row.label}
+          target={results.schema?.target ?? ""}
+        />
       )}
       <Card
         title={`Plots of ${row.label}`}

@@ -1,10 +1,11 @@
 /** How far a run is, and what it is at. Everything has its place from the beginning, so nothing jumps. */
 
-import { useEffect, useState } from "react"
+import { type ReactNode, useEffect, useState } from "react"
 import type { Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
 import { count, seconds, share } from "../format"
 import { Bar, Card } from "../ui/surface"
+import { When } from "../ui/when"
 import css from "./progress-card.module.css"
 
 type Task = Schemas["Task"]
@@ -53,16 +54,17 @@ function Stages({ at }: { at: Schemas["Stage"] }) {
 function Facts({ task }: { task: Task }) {
   const elapsed = useElapsed(task)
   const ended = task.candidates.filter(({ status }) => status !== "queued" && status !== "running").length
-  const left = hasEnded(task)
-    ? "–"
-    : task.status === "queued"
+  const left =
+    task.status === "queued"
       ? queue(task.queue_position)
       : task.eta_seconds === undefined
         ? "Not known yet"
         : `About ${seconds(Math.max(1, Math.round(task.eta_seconds)))}`
-  const facts = {
-    Elapsed: elapsed === undefined ? "–" : seconds(elapsed),
-    [task.status === "queued" ? "Place in the queue" : "Left"]: left,
+  const facts: Record<string, ReactNode> = {
+    [task.finished_at ? "Took" : "Elapsed"]: elapsed === undefined ? "–" : seconds(elapsed),
+    ...(task.finished_at
+      ? { Ended: <When time={task.finished_at} /> }
+      : { [task.status === "queued" ? "Place in the queue" : "Left"]: left }),
     "Time budget": seconds(task.request.time_budget_s),
     Models: task.candidates.length ? `${count(ended)} of ${count(task.candidates.length)} ended` : "–",
   }

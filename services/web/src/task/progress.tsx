@@ -19,7 +19,7 @@ export function Progress({ task }: { task: Schemas["Task"] }) {
         <Link
           from="/dashboard/blueprints/tasks/$taskId"
           search={{ tab: "results" }}
-          className={buttonClass({ look: "primary" })}
+          className={`${buttonClass({ look: "primary" })} ${css.onward}`}
         >
           <Trophy size={18} aria-hidden="true" />
           See the results: the best model is {task.best.label}

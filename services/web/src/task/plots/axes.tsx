@@ -61,6 +61,19 @@ export function yLabel(value: string) {
   return { value, angle: -90, position: "insideLeft", style: { textAnchor: "middle" }, ...TICKS } as const
 }
 
+const STEPS = [1, 2, 2.5, 5, 10]
+
+/** Round numbers from one below all to one above all, about five. */
+export function ticksAround(values: number[]): number[] {
+  const low = Math.min(...values)
+  const high = Math.max(...values)
+  const rough = (high - low || Math.abs(high) || 1) / 4
+  const size = 10 ** Math.floor(Math.log10(rough))
+  const step = size * (STEPS.find((round) => round * size >= rough) ?? 10)
+  const first = Math.floor(low / step)
+  return Array.from({ length: Math.ceil(high / step) - first + 1 }, (_, place) => (first + place) * step)
+}
+
 interface DrawingProps {
   about: string
   /** Names of what is drawn, in the order of their colours. */

@@ -18,6 +18,8 @@ import {
 import type { PlotData } from "./data"
 import { Figure } from "./figure"
 
+const times = new Intl.NumberFormat(navigator.language, { maximumFractionDigits: 1 })
+
 interface CurvesProps {
   title: string
   about: string
@@ -131,7 +133,7 @@ export function Lift({ data: { curves }, svgUrl }: Drawn<PlotData["lift_curve"]>
   return (
     <Curves
       title="Cumulative gains"
-      about={`Among the tenth of rows that are rated highest, a class is as many times as frequent as among all: ${each(curves, (curve) => score(curve.lift_at_10))}.`}
+      about={`Among the tenth of rows that are rated highest, a class is as many times as frequent as among all: ${each(curves, (curve) => times.format(curve.lift_at_10))}.`}
       svgUrl={svgUrl}
       x="Share of rows, highest rated first"
       y="Share of the class found"

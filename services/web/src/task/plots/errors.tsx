@@ -12,7 +12,19 @@ import {
   YAxis,
 } from "recharts"
 import { count, score, share } from "../../format"
-import { AXIS, Drawing, GRID, MARGIN, pointsOf, REFERENCE, TOOLTIP, xLabel, Y_WIDTH, yLabel } from "./axes"
+import {
+  AXIS,
+  Drawing,
+  GRID,
+  MARGIN,
+  pointsOf,
+  REFERENCE,
+  TOOLTIP,
+  ticksAround,
+  xLabel,
+  Y_WIDTH,
+  yLabel,
+} from "./axes"
 import type { PlotData } from "./data"
 import { Figure } from "./figure"
 
@@ -23,8 +35,8 @@ interface Drawn<Data> {
 
 export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_error"]>) {
   const { actual, predicted, intervals } = data
-  const all = [...actual, ...predicted]
-  const ends: [number, number] = [Math.min(...all), Math.max(...all)]
+  const ticks = ticksAround([...actual, ...predicted])
+  const ends: [number, number] = [ticks[0] ?? 0, ticks.at(-1) ?? 1]
   const covered = Object.entries(intervals?.coverage ?? {}).map(
     ([level, held]) => `${share(held)} within the ${level}% interval`,
   )
@@ -48,6 +60,7 @@ export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_err
             dataKey="x"
             name="Predicted"
             domain={ends}
+            ticks={ticks}
             label={xLabel("Predicted")}
           />
           <YAxis
@@ -56,6 +69,7 @@ export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_err
             dataKey="y"
             name="Actual"
             domain={ends}
+            ticks={ticks}
             label={yLabel("Actual")}
             width={Y_WIDTH}
           />

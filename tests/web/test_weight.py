@@ -20,7 +20,6 @@ def test_the_first_page_is_light(me: Page) -> None:
     scripts = fresh.evaluate(SCRIPTS)
     assert scripts
     assert sum(script["bytes"] for script in scripts) <= MOST_SCRIPT_BYTES, scripts
-    assert not [script for script in scripts if "chart" in script["path"]]
 
 
 def test_nothing_is_loaded_from_elsewhere(me: Page) -> None:

@@ -45,6 +45,14 @@ const dashboard = createRoute({
   },
 })
 
+const home = createRoute({
+  getParentRoute: () => dashboard,
+  path: "/",
+  beforeLoad: () => {
+    throw redirect({ to: "/dashboard/blueprints", replace: true })
+  },
+})
+
 const blueprints = createRoute({
   getParentRoute: () => dashboard,
   path: "/blueprints",
@@ -84,7 +92,7 @@ export const router = createRouter({
   routeTree: root.addChildren([
     start,
     signIn,
-    dashboard.addChildren([blueprints, dataset, train, task, models]),
+    dashboard.addChildren([home, blueprints, dataset, train, task, models]),
   ]),
   defaultPreload: "intent",
   scrollRestoration: true,

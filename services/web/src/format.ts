@@ -35,6 +35,11 @@ export function score(value: number | null | undefined): string {
   }).format(value)
 }
 
+/** The API's half sentences, where they stand alone. */
+export function sentence(words: string): string {
+  return words.charAt(0).toUpperCase() + words.slice(1)
+}
+
 const UNITS = ["B", "kB", "MB", "GB", "TB"]
 
 export function bytes(value: number | null | undefined): string {

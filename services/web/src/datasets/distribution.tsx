@@ -12,7 +12,11 @@ export function Distribution({ column, rows }: { column: Column; rows: number })
   // Few values say more than bins do.
   if (top && (!histogram || column.distinct <= LISTED)) return <Values column={column} rows={rows} />
   if (histogram) return <Histogram bins={histogram} />
-  return <p className={css.none}>{column.distinct === 0 ? "No values" : "Hardly any value comes twice"}</p>
+  return (
+    <p className={css.none}>
+      {column.distinct === 0 ? "No values" : `${count(column.distinct)} different values`}
+    </p>
+  )
 }
 
 function Histogram({ bins }: { bins: NonNullable<Column["histogram"]> }) {

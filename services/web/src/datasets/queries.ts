@@ -4,6 +4,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 import { again } from "../api/again"
 import { api, bodyOf, type Schemas } from "../api/client"
 import { filesQuery } from "../api/queries"
+import { dropUploadOf } from "./uploads"
 
 export type Table = Schemas["File"]
 export type Profile = Schemas["Profile"]
@@ -56,6 +57,7 @@ export function useDeleteFile(onDeleted: () => void) {
     onSuccess: (_, fileId) => {
       for (const key of ["file", "profile", "preview"]) client.removeQueries({ queryKey: [key, fileId] })
       client.invalidateQueries({ queryKey: filesQuery.queryKey })
+      dropUploadOf(fileId)
       onDeleted()
     },
   })

@@ -122,6 +122,11 @@ export function dropEnded(): void {
   set(uploads.filter((upload) => !isOver(upload)))
 }
 
+/** The table is no more. */
+export function dropUploadOf(fileId: string): void {
+  set(uploads.filter(({ stored }) => stored?.file_id !== fileId))
+}
+
 export function retryUpload(key: number): void {
   change(key, { state: "waiting", share: 0, stop: new AbortController() })
   sendNext()

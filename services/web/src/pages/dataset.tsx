@@ -11,7 +11,7 @@ import { Notices } from "../datasets/notices"
 import { Preview } from "../datasets/preview"
 import { fileQuery, profileQuery, type Table } from "../datasets/queries"
 import { Suggestion } from "../datasets/suggestion"
-import { bytes } from "../format"
+import { bytes, sentence } from "../format"
 import { useTitle } from "../title"
 import { Button, buttonClass } from "../ui/button"
 import { PageHead } from "../ui/page-head"
@@ -88,7 +88,7 @@ function Contents({ fileId }: { fileId: string }) {
             </Link>
           }
         >
-          {profile.error.message}
+          {sentence(profile.error.message)}
         </State>
       </Card>
     )

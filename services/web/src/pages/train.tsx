@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query"
 import { Link, useSearch } from "@tanstack/react-router"
 import { ApiError } from "../api/problem"
 import { fileQuery, profileQuery } from "../datasets/queries"
+import { sentence } from "../format"
 import { useTitle } from "../title"
 import { ChooseDataset } from "../train/choose-dataset"
 import { choicesQuery } from "../train/queries"
@@ -48,7 +49,7 @@ function Setup({ fileId }: { fileId: string }) {
             </Link>
           }
         >
-          {error.message}
+          {sentence(error.message)}
         </State>
       </Card>
     )

@@ -3,6 +3,7 @@
 import type { Schemas } from "../api/client"
 import { ApiError } from "../api/problem"
 import type { Profile } from "../datasets/queries"
+import { sentence } from "../format"
 import { guess, guessSeries, guessTime } from "./guess"
 
 type TrainRequest = Schemas["TrainRequest"]
@@ -87,6 +88,12 @@ function number(text: string): number {
 /** The API's names of the fields whose names here are others. */
 const NAMES: Partial<Record<string, keyof Form>> = { time_budget_s: "minutes" }
 
+/** Where the API's would be of seconds and of lists, which nobody sees here. */
+const OWN_WORDS: Partial<Record<string, string>> = {
+  "/time_budget_s": "Between one second and 24 hours, in minutes",
+  "/models": "Choose one at least",
+}
+
 /** What is wrong with each field; "" has what is wrong with none of them. */
 export function faultsOf(error: Error | null): Partial<Record<keyof Form | "", string>> {
   const faults: Partial<Record<keyof Form | "", string>> = {}
@@ -96,15 +103,10 @@ export function faultsOf(error: Error | null): Partial<Record<keyof Form | "", s
   for (const { pointer, detail } of told) {
     const field = pointer.split("/")[1] ?? ""
     const name = NAMES[field] ?? (FIELDS.has(field) ? (field as keyof Form) : "")
-    const words = name === "minutes" ? "Between one second and 24 hours" : sentence(detail)
     // "/models/3": one fault says enough of a list
-    faults[name] ??= words
+    faults[name] ??= OWN_WORDS[pointer] ?? sentence(detail)
   }
   return faults
-}
-
-function sentence(detail: string): string {
-  return detail.charAt(0).toUpperCase() + detail.slice(1)
 }
 
 const FIELDS: ReadonlySet<string> = new Set<keyof Form>([

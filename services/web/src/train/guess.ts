@@ -25,6 +25,9 @@ export function guess(profile: Profile, target: string): Guess | undefined {
   if (!isNumber(column)) {
     return { taskType: "classification", reason: `It has ${distinct} different values that are not numbers.` }
   }
+  if (profile.suggested_task_type === "time_series") {
+    return { taskType: "time_series", reason: "It holds numbers, and the table has rows at a steady pace." }
+  }
   const present = profile.rows - column.missing
   const few = column.distinct === 2 || column.distinct <= Math.min(MOST_CLASSES, present / 10)
   return few && isWhole(column)

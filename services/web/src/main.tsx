@@ -1,10 +1,10 @@
-import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query"
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query"
 import { RouterProvider } from "@tanstack/react-router"
 import { StrictMode } from "react"
 import { createRoot } from "react-dom/client"
 import { ApiError } from "./api/problem"
 import { router } from "./router"
-import { getSession } from "./session"
+import { getSession, onSession } from "./session"
 import "./styles/tokens.css"
 import "./styles/base.css"
 import { Toasts } from "./ui/toast"
@@ -24,13 +24,18 @@ const client = new QueryClient({
           : Math.min(1000 * 2 ** failed, 30_000),
     },
   },
-  queryCache: new QueryCache({ onError: sendToSignIn }),
 })
 
-/** The token has run out, or was of another server: back here after signing in again. */
-function sendToSignIn(): void {
-  if (!getSession()) router.invalidate()
-}
+// Whoever has signed out, here or in another tab, or whose token has run out, is asked to sign in, and comes
+// back to the same page. What one person's was is not there for the next.
+let who = getSession()?.user.id
+onSession(() => {
+  const before = who
+  who = getSession()?.user.id
+  if (before === undefined || before === who) return
+  client.clear()
+  router.invalidate()
+})
 
 const place = document.getElementById("root")
 if (!place) throw new Error("index.html has no #root")

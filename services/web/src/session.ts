@@ -46,9 +46,12 @@ export function setSession(session: Session | null): void {
   changed(session)
 }
 
+/** Tells of every change, also one in another tab; gives back what ends that. */
+export function onSession(listener: () => void): () => void {
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
+
 export function useSession(): Session | null {
-  return useSyncExternalStore((listener) => {
-    listeners.add(listener)
-    return () => listeners.delete(listener)
-  }, getSession)
+  return useSyncExternalStore(onSession, getSession)
 }

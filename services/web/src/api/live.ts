@@ -31,13 +31,19 @@ export function useLiveTask(taskId: string, ended: boolean): { lost: boolean } {
   useEffect(() => {
     if (ended) return
     const live = new LiveTask(taskId, client, setLost)
+    const away = () => {
+      live.stop()
+      setLost(true)
+    }
     const follow = () => (document.visibilityState === "visible" ? live.start() : live.stop())
     follow()
     document.addEventListener("visibilitychange", follow)
     addEventListener("online", follow)
+    addEventListener("offline", away)
     return () => {
       document.removeEventListener("visibilitychange", follow)
       removeEventListener("online", follow)
+      removeEventListener("offline", away)
       live.stop()
     }
   }, [taskId, ended, client])

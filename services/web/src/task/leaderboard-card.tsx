@@ -34,7 +34,7 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
       about={`Ranked by ${metric} in validation; all other figures are of held-out rows, which no model has seen.`}
     >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls is scrolled with the keyboard, too */}
-      <section className={css.scroll} aria-label="Leaderboard" tabIndex={0}>
+      <section className={css.scroll} aria-label="Table of all models" tabIndex={0}>
         <table className={css.table}>
           <thead>
             <tr>
@@ -67,8 +67,9 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
                   <Model row={row} shown={row.model_name === shown} onSelect={onSelect} />
                 </th>
                 {row.rank === null ? (
-                  <td colSpan={columns.length + 1} className={css.reason}>
-                    <CandidateState status={row.status} /> {row.reason}
+                  <td colSpan={columns.length + 1} className={css.why}>
+                    <CandidateState status={row.status} />
+                    {row.reason && <p className={css.soft}>{row.reason}</p>}
                   </td>
                 ) : (
                   <>

@@ -27,22 +27,24 @@ export function ProgressCard({ task }: { task: Task }) {
         <span className={`${css.share} number`}>{share(Math.floor(task.progress * 100) / 100)}</span>
       </div>
       <Bar value={task.progress} label="Progress of the run" />
-      <Stages at={task.stage} />
+      <Stages task={task} />
       <Facts task={task} />
       <Announcer task={task} />
     </Card>
   )
 }
 
-function Stages({ at }: { at: Schemas["Stage"] }) {
-  const now = STAGES.findIndex(({ name }) => name === at)
+function Stages({ task: { stage, status } }: { task: Task }) {
+  // One that failed or was cancelled is done, too; how far it came is not told.
+  const now =
+    status === "failed" || status === "cancelled" ? -1 : STAGES.findIndex(({ name }) => name === stage)
   return (
     <ol className={css.stages}>
       {STAGES.map(({ name, label }, place) => (
         <li
           key={name}
           aria-current={place === now ? "step" : undefined}
-          data-state={place < now || at === "done" ? "past" : place === now ? "now" : "to-come"}
+          data-state={place < now || status === "completed" ? "past" : place === now ? "now" : "to-come"}
         >
           {label}
         </li>

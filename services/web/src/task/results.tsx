@@ -6,15 +6,16 @@ import { Hourglass, SearchX } from "lucide-react"
 import { lazy, Suspense } from "react"
 import type { Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
-import { Failed, Loading, Note, State } from "../ui/surface"
+import { Card, Failed, Loading, Note, State } from "../ui/surface"
+import { WhenNear } from "../ui/when-near"
 import { BestCard } from "./best-card"
 import { DownloadSection } from "./download-section"
 import { LeaderboardCard } from "./leaderboard-card"
 import { resultsQuery } from "./queries"
 import css from "./task.module.css"
-import { WarningsCard } from "./warnings"
+import { isGrave, WarningsCard } from "./warnings"
 
-/** With the charts' library, which is larger than all other pages. */
+/** With the charts' library, which is larger than a page: loaded when somebody scrolls to it. */
 const ModelCard = lazy(() => import("./model-card"))
 
 export function Results({ task }: { task: Schemas["Task"] }) {
@@ -37,14 +38,25 @@ function Shown({ task, results }: { task: Schemas["Task"]; results: Schemas["Res
       {!hasEnded(task) && (
         <Note tone="plain">The run goes on: these are the models that are done so far.</Note>
       )}
+      <WarningsCard title="Before you trust these scores" warnings={results.warnings.filter(isGrave)} />
       <BestCard results={results} best={best} />
       {hasEnded(task) && <DownloadSection task={task} results={results} />}
       <LeaderboardCard results={results} shown={shown.model_name} onSelect={select} />
-      <Suspense fallback={<Loading what="Loading the plots" rows={8} />}>
-        <ModelCard results={results} row={shown} onSelect={select} />
-      </Suspense>
-      <WarningsCard warnings={results.warnings} />
+      <WhenNear meanwhile={<Plots />}>
+        <Suspense fallback={<Plots />}>
+          <ModelCard results={results} row={shown} onSelect={select} />
+        </Suspense>
+      </WhenNear>
+      <WarningsCard warnings={results.warnings.filter((warning) => !isGrave(warning))} />
     </div>
+  )
+}
+
+function Plots() {
+  return (
+    <Card title="Plots">
+      <Loading what="Loading the plots" rows={12} />
+    </Card>
   )
 }
 

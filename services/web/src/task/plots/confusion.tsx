@@ -30,7 +30,7 @@ export function Confusion({ data: { labels, matrix, share_of_actual }, svgUrl }:
       })}
     >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls is scrolled with the keyboard, too */}
-      <section className={css.scroll} aria-label="Confusion matrix" tabIndex={0}>
+      <section className={css.scroll} aria-label="Cells of the matrix" tabIndex={0}>
         <table className={css.matrix}>
           <thead>
             <tr>

@@ -9,6 +9,7 @@ import css from "./shell.module.css"
 import { signOut } from "./sign-in"
 import { getTheme, setTheme, type Theme } from "./theme"
 import { Button } from "./ui/button"
+import { Connection } from "./ui/connection"
 
 export function Shell() {
   const main = useRef<HTMLElement>(null)
@@ -47,6 +48,7 @@ export function Shell() {
       <main id="main" ref={main} className={css.main} tabIndex={-1}>
         <Outlet />
       </main>
+      <Connection />
     </>
   )
 }

@@ -29,9 +29,10 @@ export function score(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–"
   const size = Math.abs(value)
   if (size >= 1e6 || (size > 0 && size < 1e-4)) return value.toExponential(2)
+  const digits = size >= 1000 ? 0 : size >= 10 ? 2 : 4
   return new Intl.NumberFormat(LOCALE, {
-    maximumFractionDigits: size >= 1000 ? 0 : size >= 10 ? 2 : 4,
-    minimumFractionDigits: size < 10 && !Number.isInteger(size) ? 4 : 0,
+    maximumFractionDigits: digits,
+    minimumFractionDigits: Number.isInteger(size) ? 0 : digits,
   }).format(value)
 }
 

@@ -2,6 +2,7 @@
 
 import { getSession } from "../session"
 import type { Schemas } from "./client"
+import { onceKey } from "./once"
 import { ApiError, type Problem, Unreachable } from "./problem"
 
 type File_ = Schemas["File"]
@@ -18,7 +19,7 @@ export function uploadFile(
     request.responseType = "json"
     request.setRequestHeader("Authorization", `Bearer ${getSession()?.token ?? ""}`)
     // Sent again after a broken answer, the same upload is not stored twice.
-    request.setRequestHeader("Idempotency-Key", crypto.randomUUID())
+    request.setRequestHeader("Idempotency-Key", onceKey())
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total)
     }

@@ -15,6 +15,9 @@ type Candidate = Schemas["Candidate"]
 
 const ORDER: Schemas["CandidateStatus"][] = ["done", "running", "queued", "failed", "skipped"]
 
+/** As many as are tried where nobody says which: the place is kept for them. */
+const USUAL = 12
+
 export function CandidatesCard({ task }: { task: Task }) {
   const metric = task.metric ? metricLabel(task.metric) : "Score"
   return (
@@ -41,7 +44,8 @@ export function CandidatesCard({ task }: { task: Task }) {
                   best={candidate.model_name === task.best?.model_name}
                 />
               ))
-            : [1, 2, 3, 4].map((row) => (
+            : Array.from({ length: task.request.models?.length ?? USUAL }, (_, row) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: they are all alike
                 <tr key={row}>
                   <td colSpan={4}>
                     <Bone />
@@ -74,18 +78,24 @@ function standing({ candidates, metric }: Task): Candidate[] {
 function Line({ candidate, best }: { candidate: Candidate; best: boolean }) {
   const { label, status, attempt, reason, fit_seconds } = candidate
   return (
-    <tr data-status={status}>
-      <th scope="row" className={css.name}>
-        {best && <Award size={18} className={css.gold} role="img" aria-label="Best so far" />}
-        {label}
-        {attempt > 1 && <span className={css.soft}> · attempt {attempt}</span>}
-        {reason && <p className={css.reason}>{reason}</p>}
-      </th>
-      <td className={`${css.number} number`}>{score(candidate.score)}</td>
-      <td className={`${css.time} number`}>{seconds(fit_seconds)}</td>
-      <td>
-        <CandidateState status={status} />
-      </td>
-    </tr>
+    <>
+      <tr data-status={status}>
+        <th scope="row" className={css.name}>
+          {best && <Award size={18} className={css.gold} role="img" aria-label="Best so far" />}
+          {label}
+          {attempt > 1 && <span className={css.soft}> · attempt {attempt}</span>}
+        </th>
+        <td className={`${css.number} number`}>{score(candidate.score)}</td>
+        <td className={`${css.time} number`}>{seconds(fit_seconds)}</td>
+        <td>
+          <CandidateState status={status} />
+        </td>
+      </tr>
+      {reason && (
+        <tr className={css.reason}>
+          <td colSpan={4}>{reason}</td>
+        </tr>
+      )}
+    </>
   )
 }

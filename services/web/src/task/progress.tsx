@@ -37,7 +37,7 @@ export function Progress({ task }: { task: Schemas["Task"] }) {
 function Failure({ task, error }: { task: Schemas["Task"]; error: Schemas["Problem"] }) {
   return (
     <Note tone="bad">
-      <h3>{error.title}</h3>
+      <h2 className={css.failure}>{error.title}</h2>
       <p>{error.detail}</p>
       {error.errors?.map((fault) => (
         <p key={fault.pointer}>{fault.detail}</p>

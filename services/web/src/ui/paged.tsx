@@ -19,9 +19,9 @@ export function More({ list, what }: { list: Paged; what: string }) {
   )
 }
 
-/** "3 of 12 datasets", or that it cannot be said at the moment. */
+/** "3 of 12 datasets", or that it may have changed meanwhile. */
 export function found(shown: number, all: number, what: string, list: Paged): string {
-  if (list.isError) return "Trainyard cannot be reached. Trying again…"
+  if (list.isError) return "What is shown may be old. Trying again…"
   const of = `${count(all)}${list.hasNextPage ? "+" : ""} ${all === 1 ? what : `${what}s`}`
   return shown === all ? of : `${count(shown)} of ${of}`
 }

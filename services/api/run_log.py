@@ -49,12 +49,20 @@ def _of_candidate(row: Mapping[str, Any], metric: str) -> Iterator[LogEntry]:
     if not row["finished_at"]:
         return
     if row["status"] == CandidateStatus.DONE:
-        score = f": {metric} {row['cv_mean']:.4g}" if row["cv_mean"] is not None else ""
-        took = f" in {row['fit_seconds']:.3g} s" if row["fit_seconds"] is not None else ""
+        score = f": {metric} {_figure(row['cv_mean'])}" if row["cv_mean"] is not None else ""
+        took = f" in {_duration(row['fit_seconds'])}" if row["fit_seconds"] is not None else ""
         yield entry(row["finished_at"], f"is done{score}{took}")
     elif row["status"] in (CandidateStatus.FAILED, CandidateStatus.SKIPPED):
         how = "failed" if row["status"] == CandidateStatus.FAILED else "was left out"
         yield entry(row["finished_at"], f"{how}: {row['reason']}" if row["reason"] else how)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
 def _ordinal(number: int) -> str:

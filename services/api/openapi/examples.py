@@ -159,7 +159,7 @@ _LOG = {
         },
         {
             "at": AT + dt.timedelta(milliseconds=1110),
-            "message": "Logistic Regression is done: accuracy 0.966 in 0.8 s",
+            "message": "Logistic Regression is done: accuracy 0.966 in 800 ms",
             "model_name": "logistic_regression",
         },
     ]

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import msgspec
+import pytest
 
 from services.api.run_log import entries
 from shared.contracts import (
@@ -83,10 +84,24 @@ def test_everything_is_told_in_the_order_of_time() -> None:
         (3, "MLP began"),
         (4, "LightGBM began, for the 2nd time"),
         (5, "MLP failed: out of memory"),
-        (6, "Ridge is done: accuracy 0.9667 in 1.23 s"),
+        (6, "Ridge is done: accuracy 0.9667 in 1.2 s"),
         (7, "XGBoost was left out: no time left"),
         (8, "1 of 4 models"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("score", "seconds", "said"),
+    [
+        (0.5, 0.0062, "rmse 0.5 in 6 ms"),
+        (48213.77, 75.04, "rmse 48,214 in 75.0 s"),
+        (-3.14159, 0.0, "rmse -3.142 in 0 ms"),
+        (2e-9, 1234.5, "rmse 2e-09 in 1,234.5 s"),
+    ],
+)
+def test_figures_are_as_long_as_they_are_worth(score: float, seconds: float, said: str) -> None:
+    row = candidate(status="done", cv_mean=score, fit_seconds=seconds, started_at=at(1), finished_at=at(2))
+    assert entries(task(metric="rmse"), [row], [])[-1].message == f"Ridge is done: {said}"
 
 
 def test_a_model_is_named_where_it_is_about_one() -> None:

@@ -22,6 +22,8 @@ class Stack(NamedTuple):
     url: str
     said: list[str]
     """What the supervisor has printed so far: one line more for each program that died."""
+    directory: Path
+    """Its data."""
 
 
 @contextlib.contextmanager
@@ -52,7 +54,7 @@ def running(directory: Path) -> Iterator[Stack]:
         ready.wait(START_S)
         url = next((line.removeprefix(READY) for line in said if line.startswith(READY)), None)
         assert url is not None, "the stack did not start:\n" + "\n".join(said)
-        yield Stack(url, said)
+        yield Stack(url, said, directory)
     finally:
         process.terminate()
         try:

@@ -69,10 +69,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a screen reader would have read where a test failed."""
     report = yield
-    page = getattr(item, "funcargs", {}).get("page")
-    if report.when == "call" and report.failed and page is not None:
-        try:
-            report.sections.append((f"page {page.url}", page.locator("body").aria_snapshot()))
-        except Error as error:
-            report.sections.append(("page", f"could not be read: {error}"))
+    if report.when == "call" and report.failed:
+        given = [getattr(value, "page", value) for value in getattr(item, "funcargs", {}).values()]
+        for page in {value for value in given if isinstance(value, Page)}:
+            try:
+                report.sections.append((f"page {page.url}", page.locator("body").aria_snapshot()))
+            except Error as error:
+                report.sections.append(("page", f"could not be read: {error}"))
     return report

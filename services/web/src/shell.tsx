@@ -63,7 +63,8 @@ function UserMenu() {
   const session = useSession()
   const [theme, choose] = useState(getTheme)
   return (
-    <Menu.Root>
+    // A modal one would hide from who hears the page what can still be focused.
+    <Menu.Root modal={false}>
       <Menu.Trigger asChild>
         <Button look="quiet" icon aria-label="Account and theme">
           <CircleUser size={22} aria-hidden="true" />

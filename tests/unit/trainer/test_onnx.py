@@ -120,6 +120,20 @@ def test_catboost_without_categories(depth: int) -> None:
     assert compared(model, table).equal_labels == 1.0
 
 
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_neighbors_by_the_sum_of_differences(weights: str) -> None:
+    seen, held = rows()
+    columns = prepare.survey(seen, ROLES)
+    y = target(seen, "signal")
+    settings = candidates.Settings(knobs={"p": 1, "weights": weights, "n_neighbors": 5})
+    given = candidates.situation(columns, y, TaskType.REGRESSION, 0, 1, settings=settings)
+    model = candidates.build("k_nearest_neighbors", TaskType.REGRESSION, given).fit(seen, y)
+    told_apart = held[_neighbors_told_apart(model, held)]
+    found = compared(model, told_apart)
+    assert found.rows > 90
+    assert found.max_abs_difference < 0.5 * found.tolerance
+
+
 def test_numbers_that_lie_just_where_trees_compare_go_the_same_way() -> None:
     """Cents: what lies in the middle between two of them is a third, or its neighbor among the floats."""
     cents = np.arange(0, 400)

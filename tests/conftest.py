@@ -32,10 +32,11 @@ hypothesis.settings.load_profile("trainyard")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear to start are run by one process: those of a file, and all of a folder's
-    that share a stack."""
+    """Tests that share what is dear to start are run by one process: those of a file, all of chaos's, the
+    dashboard's, and those that look at the runs of `tests/e2e/conftest.py`."""
     for item in items:
-        shared = item.path.parent if item.path.parent.name in ("chaos", "web") else item.path
+        whole = item.path.parent.name in ("chaos", "e2e", "web")
+        shared = item.path.parent if whole else item.path
         item.add_marker(pytest.mark.xdist_group(str(shared)))
 
 

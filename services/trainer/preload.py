@@ -57,6 +57,7 @@ OWN = (
     "services.trainer.ensemble_fit",
     "services.trainer.fit",
     "services.trainer.fit_series",
+    "services.trainer.series_ensemble_fit",
     "services.trainer.plots",
     _SERIES,
 )

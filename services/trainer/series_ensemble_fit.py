@@ -2,7 +2,8 @@
 
 The first step sees the members' backtests, the target and nothing else, the second opens the pickles of those
 chosen. No model is fitted in either. What is handed over is a plain dict of fitted forecasters, weights and
-conformal scores, which `report.predict.average` forecasts with, here as in the download.
+conformal scores, which the download's `predict.py` forecasts with (`average`). That script opens pickles, so
+nothing here imports it; what it answers is compared with the example recorded here (tests/e2e).
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.fit_series import COMPRESSION
 from services.trainer.outcome import MODEL_FILE, Choice, FitOutcome, Member, Progress
-from services.trainer.report import predict
 from services.trainer.series_candidate import Candidate
 from services.trainer.series_intervals import Intervals
 from shared.contracts import Plan
@@ -312,11 +312,17 @@ def _assembled(
 
 
 def _forecast(made: Ensemble, candidate: Candidate, steps: int, behind: int) -> pd.DataFrame:
-    """What `predict.average` answers: the next steps after the last that the members have seen, `behind` of
-    which are the table's own."""
+    """What `average` of the download's `predict.py` answers: the next steps after the last that the members
+    have seen, `behind` of which are the table's own."""
     ahead = series_outcome.known_ahead(candidate, behind)
     said = {
         slug: time_series.raw_forecast(member, steps, candidate.columns, ahead)
         for slug, member in made["members"].items()
     }
-    return predict.averaged(made, said)
+    # added by series and time, whatever the order of the rows
+    parts = [
+        said[slug].set_index([made["id"], made["time"]]).iloc[:, 0] * weight
+        for slug, weight in made["weights"].items()
+    ]
+    total: pd.Series = sum(parts[1:], start=parts[0])
+    return total.rename(made["output"]).reset_index()

@@ -14,6 +14,8 @@ from tests.e2e.stack import Stack
 
 BUDGET_S = 150
 """Above what the runs take on a slow machine: here every model is wanted, not what a budget leaves."""
+FOLDS = 3
+"""What the folds are for is tried elsewhere."""
 
 
 @pytest.fixture(scope="session")
@@ -33,27 +35,27 @@ def ann(stack: Stack) -> Iterator[Person]:
 @pytest.fixture(scope="session")
 def wine_run(ann: Person) -> dict[str, Any]:
     """Every classifier on a table of numbers, the labels being words."""
-    return ann.run(tables.wine(), "cultivar", time_budget_s=BUDGET_S)
+    return ann.run(tables.wine(), "cultivar", cv_folds=FOLDS, time_budget_s=BUDGET_S)
 
 
 @pytest.fixture(scope="session")
 def voters_run(ann: Person) -> dict[str, Any]:
     """Some classifiers, one of each library, on columns of every kind."""
     models = ["logistic_regression", "random_forest", "xgboost", "lightgbm"]
-    return ann.run(tables.voters(), "vote", models=models, time_budget_s=BUDGET_S)
+    return ann.run(tables.voters(), "vote", models=models, cv_folds=FOLDS, time_budget_s=BUDGET_S)
 
 
 @pytest.fixture(scope="session")
 def diabetes_run(ann: Person) -> dict[str, Any]:
     """Every regressor."""
-    return ann.run(tables.diabetes(), "progression", time_budget_s=BUDGET_S)
+    return ann.run(tables.diabetes(), "progression", cv_folds=FOLDS, time_budget_s=BUDGET_S)
 
 
 @pytest.fixture(scope="session")
 def flats_run(ann: Person) -> dict[str, Any]:
     """A regression with dates and text, and ensembles of what was trained."""
     models = ["ridge", "random_forest", "k_nearest_neighbors", "weighted_ensemble", "stacked_ensemble"]
-    return ann.run(tables.flats(), "rent", models=models, time_budget_s=BUDGET_S)
+    return ann.run(tables.flats(), "rent", models=models, cv_folds=FOLDS, time_budget_s=BUDGET_S)
 
 
 @pytest.fixture(scope="session")

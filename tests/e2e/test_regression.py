@@ -30,7 +30,7 @@ def test_every_regressor(ann: Person, diabetes_run: dict[str, Any], tmp_path: Pa
     assert {c["model_name"] for c in diabetes_run["candidates"]} == REGRESSORS | checks.ENSEMBLES
     assert (diabetes_run["task_type"], diabetes_run["metric"]) == ("regression", "r2")
     rows = checks.leaderboard(ann, diabetes_run)
-    assert all(0.3 < row["cv_mean"] < 0.6 for row in rows), "what this table is known to give"
+    assert all(0.25 < row["cv_mean"] < 0.6 for row in rows), "what this table is known to give"
     assert "forecast" not in ann.get(f"/ml/results/{diabetes_run['task_id']}")
     checks.plots(ann, diabetes_run, {"prediction_error", "residuals"})
     unpacked = checks.files(ann, diabetes_run, tmp_path)

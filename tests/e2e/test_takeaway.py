@@ -105,7 +105,7 @@ def test_models_predict_at_home_what_they_did_here(
     unpacked = checks.unpack(archive, tmp_path / "unpacked")
     example = json.loads((unpacked / "example.json").read_text())
     assert example["predictions"]
-    assert set(example["other_models"]) | {example["model"]} == {c["model_name"] for c in task["candidates"]}
+    assert set(example["other_models"]) | {example["model"]} == set(checks.done(task))
     python = environments(unpacked / "requirements.txt")
 
     predicted = run(python, "predict.py", "example.json", cwd=unpacked)

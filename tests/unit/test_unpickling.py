@@ -17,7 +17,8 @@ HANDED_OVER = "services/trainer/report/predict.py"
 
 THE_PLACE = "services/trainer/loading.py"
 ITS_USERS = {
-    f"services/trainer/{name}.py" for name in ("convert", "convert_onnx", "ensemble_fit", "fit", "fit_series")
+    f"services/trainer/{name}.py"
+    for name in ("convert", "convert_onnx", "ensemble_fit", "fit", "fit_series", "series_ensemble_fit")
 }
 """Steps, which run in children, and only there."""
 

@@ -81,7 +81,8 @@ def boosting(graph: Graph, estimator: Any, matrix: str) -> str:
         for _, same in itertools.groupby(features.get("ctrs") or [], key=lambda ctr: ctr["elements"])
     ]
     columns = [matrix, *(_looked_up(graph, each, matrix, places, hashes) for each in counted)]
-    splits = _splits(features, places, hashes, estimator.n_features_in_)
+    # `n_features_in_` is not kept in a pickle
+    splits = _splits(features, places, hashes, len(estimator.feature_names_))
     scale, bias = known["scale_and_bias"]
     trees = [_tree(each, splits, scale, len(bias)) for each in known["oblivious_trees"]]
     raw = graph.add(

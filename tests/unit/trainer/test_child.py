@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from services.trainer.child import ChildCancelled, ChildFailed, Children
+from services.trainer.child_main import ADDRESS_SLACK
 from services.trainer.child_process import child_environ
 from services.trainer.sandbox import OFF
 from shared.errors import CannotTrain, ConfigurationError, InvalidRequest
@@ -78,7 +79,8 @@ async def test_a_child_sees_no_credentials_and_is_shut_in(call: Call) -> None:
     assert seen["sigterm_default"]
     assert seen["nice"] == min(19, os.nice(0) + 5)
     assert seen["core"] == [0, 0]
-    assert 1280 * MIB < seen["address_space"] < 1280 * MIB + 2**30
+    room = 256 * MIB + ADDRESS_SLACK
+    assert room < seen["address_space"] < room + 2**30
     assert seen["mode"] == 0o600
     assert [name.split(":")[0] for name in seen["open"].values()] == ["pipe"], (
         "only the progress pipe is inherited"

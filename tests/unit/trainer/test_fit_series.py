@@ -88,14 +88,16 @@ def test_intervals_hold_what_they_promise(passengers: dict[str, tuple[FitOutcome
 
 @pytest.mark.parametrize("slug", OTHERS)
 def test_models_for_some_kinds_of_series(slug: str, tmp_path: Path) -> None:
-    """Demand that is mostly none, two weeks and a half of it, with a day and a week that recur."""
+    """Demand that is mostly none, two weeks and a half of it, with a day and a week that recur; by the day
+    for the model that takes half a minute over seasons of 24 steps."""
     rng = np.random.default_rng(3)
-    times = pd.date_range("2024-01-01", periods=400, freq="h")
-    busy = (times.hour > 8) & (times.dayofweek < 5)
+    periods, freq, horizon = (140, "D", 14) if slug == "auto_arima" else (400, "h", 24)
+    times = pd.date_range("2024-01-01", periods=periods, freq=freq)
+    busy = ((times.hour > 8) | (freq == "D")) & (times.dayofweek < 5)
     frame = pd.DataFrame({"at": times, "sold": rng.poisson(np.where(busy, 1.0, 0.1))})
-    plan = plan_for(frame, "at", "sold", horizon=24)
+    plan = plan_for(frame, "at", "sold", horizon=horizon)
     outcome = fitted(frame, plan, slug, tmp_path)
-    assert outcome.cv_mean is not None and outcome.details["intervals"]["steps"] == 120
+    assert outcome.cv_mean is not None and outcome.details["intervals"]["steps"] == 5 * horizon
     (said,) = [w.evidence for w in outcome.warnings if w.code == "loses-to-seasonal-naive"] or [None]
     assert (said is None) is outcome.beats_seasonal_naive
     assert all(p.lower_95 < p.lower_80 < p.mean < p.upper_80 < p.upper_95 for p in outcome.forecast)

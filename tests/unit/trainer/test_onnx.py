@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import pickle
 import runpy
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def fitted(task_type: TaskType, slug: str, kind: str, table: pd.DataFrame) -> An
     columns = prepare.survey(table, ROLES)
     y = target(table, kind)
     given = candidates.situation(columns, y, task_type, 0, 1, settings=candidates.Settings(effort=EFFORT))
-    return candidates.build(slug, task_type, given).fit(table, y)
+    model = candidates.build(slug, task_type, given).fit(table, y)
+    return pickle.loads(pickle.dumps(model))  # not all that a library keeps comes out again
 
 
 def compared(model: Any, held: pd.DataFrame) -> Parity:
@@ -118,6 +120,20 @@ def test_catboost_without_categories(depth: int) -> None:
     model = candidates.build("catboost", TaskType.CLASSIFICATION, given)
     model.set_params(model__catboost__depth=depth).fit(table, labels)
     assert compared(model, table).equal_labels == 1.0
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_neighbors_by_the_sum_of_differences(weights: str) -> None:
+    seen, held = rows()
+    columns = prepare.survey(seen, ROLES)
+    y = target(seen, "signal")
+    settings = candidates.Settings(knobs={"p": 1, "weights": weights, "n_neighbors": 5})
+    given = candidates.situation(columns, y, TaskType.REGRESSION, 0, 1, settings=settings)
+    model = candidates.build("k_nearest_neighbors", TaskType.REGRESSION, given).fit(seen, y)
+    told_apart = held[_neighbors_told_apart(model, held)]
+    found = compared(model, told_apart)
+    assert found.rows > 90
+    assert found.max_abs_difference < 0.5 * found.tolerance
 
 
 def test_numbers_that_lie_just_where_trees_compare_go_the_same_way() -> None:

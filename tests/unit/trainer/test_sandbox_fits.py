@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from statsforecast.utils import AirPassengersDF
 
 from services.trainer.child import Children
-from services.trainer.outcome import MODEL_FILE, FitOutcome
+from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.steps import STEPS
 from services.trainer.table_limits import TableLimits
 from shared.contracts import Plan, TaskType
@@ -63,6 +64,7 @@ async def test_every_library_is_read_planned_and_fitted(tmp_path: Path) -> None:
             told = given | {"request": request, "profile": profile}
             plan = msgspec.json.decode(await run("plan", own / "plan", told, table), type=Plan)
             assert plan.models == asked["models"]
+            members = []
             for slug in plan.models:
                 fit = given | {"plan": plan, "model_name": slug, "soft_deadline_s": SECONDS, "threads": 1}
                 fit |= {"best_so_far": OUT_OF_REACH}
@@ -70,5 +72,38 @@ async def test_every_library_is_read_planned_and_fitted(tmp_path: Path) -> None:
                 outcome = msgspec.json.decode(answer, type=FitOutcome)
                 assert outcome.cv_mean is not None
                 assert (own / slug / MODEL_FILE).stat().st_size > 0
+                members.append(member(slug, outcome, own / slug))
                 said = (own / slug / "output.txt").read_text()
                 assert "Permission" not in said and "not permitted" not in said, said
+            told = given | {
+                "plan": plan,
+                "model_name": "weighted_ensemble",
+                "members": members,
+                "seconds": 60,
+            }
+            files = [path for each in members for path in (each.predictions, each.model)]
+            choice = msgspec.json.decode(
+                await run("choose", own / "chosen", told, table, *files), type=Choice
+            )
+            assert choice.reason is None or "no average is better" in choice.reason
+            if choice.reason is None:
+                told |= {"choice": choice, "threads": 1}
+                answer = await run("combine", own / "combined", told, table, *files)
+                assert msgspec.json.decode(answer, type=FitOutcome).details["members"] == choice.weights
+                assert (own / "combined" / MODEL_FILE).stat().st_size > 0
+
+
+def member(slug: str, outcome: FitOutcome, folder: Path) -> Member:
+    assert outcome.cv_mean is not None
+    return Member(
+        slug=slug,
+        label=slug,
+        predictions=folder / PREDICTIONS_FILE,
+        model=folder / MODEL_FILE,
+        sha256=hashlib.sha256((folder / MODEL_FILE).read_bytes()).hexdigest(),
+        cv_mean=outcome.cv_mean,
+        fit_seconds=outcome.fit_seconds,
+        refit=True,
+        packages=outcome.packages,
+        importance=outcome.importance,
+    )

@@ -131,7 +131,7 @@ def test_small_groups_are_dealt_out_like_rows(task_type: TaskType, copied: float
     copies=st.lists(st.integers(0, 3), min_size=5, max_size=30),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_promises_hold_with_copies(sizes: list[int], copies: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes) + 1), [*sizes, 4])
     rows = np.concatenate([np.arange(len(labels)), np.array(copies) % len(labels)])

@@ -10,7 +10,7 @@ import datetime as dt
 import re
 import unicodedata
 import uuid
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 Id = uuid.UUID | str
 
@@ -165,6 +165,14 @@ def content_disposition(filename: str) -> str:
     plain = f"{_ascii(stem) or 'download'}{dot}{_ascii(suffix)}".rstrip(" .")
     header = f'attachment; filename="{plain}"'
     return header if plain == name else f"{header}; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
+
+
+def offered_name(disposition: str | None) -> str | None:
+    """The file name that a header of `content_disposition` offers; None where it offers none."""
+    if extended := re.search(r"filename\*=UTF-8''([^;\s]+)", disposition or ""):
+        return unquote(extended[1])
+    plain = re.search(r'filename="([^"]*)"', disposition or "")
+    return plain[1] if plain else None
 
 
 def known_type(content_type: str) -> str:

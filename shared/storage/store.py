@@ -18,7 +18,7 @@ from shared.settings import S3
 from shared.storage import copying
 from shared.storage.faults import ObjectExists, ObjectMissing, store_call
 from shared.storage.features import StoreFeatures, probe
-from shared.storage.keys import content_disposition, known_type
+from shared.storage.keys import content_disposition, known_type, offered_name
 from shared.storage.privacy import refuse_public
 from shared.storage.writing import Stored, Target, abort_upload, settle, write
 
@@ -38,6 +38,8 @@ class Head(Struct, frozen=True, kw_only=True):
     etag: str
     content_type: str
     last_modified: dt.datetime
+    filename: str | None = None
+    """Under which it is offered to whoever downloads it."""
 
 
 class Listed(Struct, frozen=True):
@@ -203,6 +205,7 @@ class Store:
             etag=answer["ETag"].strip('"'),
             content_type=answer.get("ContentType", "application/octet-stream"),
             last_modified=answer["LastModified"],
+            filename=offered_name(answer.get("ContentDisposition")),
         )
 
     async def stream(

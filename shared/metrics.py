@@ -15,6 +15,7 @@ TAKEOVERS = Counter("trainyard_takeovers", "Jobs claimed after an attempt that d
 RUNNING = Gauge("trainyard_jobs_running", "Jobs this process runs now", ["kind"])
 CANDIDATES = Counter("trainyard_candidates", "Candidates by outcome", ["model_name", "outcome"])
 BUNDLE_BYTES = Counter("trainyard_bundle_bytes", "Bytes of ZIPs built")
+DISK_FULL = Counter("trainyard_disk_full", "Times that there was no room left on a disk", ["where"])
 SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds, 0 is missing", ["layer"])
 ARTIFACTS_REFUSED = Counter(
     "trainyard_artifacts_refused", "Models neither opened nor copied, for want of a signature", ["job"]

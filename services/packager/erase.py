@@ -10,7 +10,7 @@ import asyncio
 
 import structlog
 
-from shared.db import account, jobs
+from shared.db import account, backups, jobs
 from shared.db.jobs import Job
 from shared.errors import LeaseLost, TrainyardError
 from shared.queue import USERS_CHANNEL, announce
@@ -19,6 +19,8 @@ from shared.storage import Store, user_prefix
 
 log = structlog.get_logger(__name__)
 
+BACKUP_S = 5.0
+"""How soon an erasure that waits for a backup looks again."""
 LOOK_AGAIN_S = 1.0
 """How soon an erasure that waits for workers to stop looks again."""
 
@@ -56,6 +58,9 @@ class EraseJobs:
             held = await account.stop_work(c, job)
             if held:
                 await jobs.wait(c, job, delay_s=LOOK_AGAIN_S, error="the account's work has not stopped yet")
+            elif not await backups.may_delete(c):
+                await jobs.wait(c, job, delay_s=BACKUP_S, error="a backup is being made")
+                return False
         return not held
 
     async def empty_store(self, job: Job) -> None:

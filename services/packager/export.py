@@ -14,7 +14,7 @@ from services.packager.account_json import DOCUMENTS_AT_A_TIME, ROWS_AT_A_TIME, 
 from services.packager.bundle import Entry, zip_stream
 from services.packager.contents import entries
 from shared.contracts import BEST_MODEL, AuditAction, ConversionFormat
-from shared.db import account, audit, candidates, jobs
+from shared.db import account, audit, backups, candidates, jobs
 from shared.db.jobs import Job
 from shared.errors import LeaseLost, StorageCorrupt, TrainyardError
 from shared.metrics import BUNDLE_BYTES
@@ -110,6 +110,9 @@ class ExportJobs:
             await jobs.done(c, job)
         BUNDLE_BYTES.inc(stored.size_bytes)
         log.info("account exported", size_bytes=stored.size_bytes, left_out=len(contents.missing))
+        async with self.db.transaction() as c:
+            if not await backups.may_delete(c):
+                return  # the one before is in a backup that is being made; it goes with the next
         async for old in self.store.list(self.store.bundles, export_prefix(job.user_id)):
             if old.key != key:
                 await self.store.delete(self.store.bundles, old.key)

@@ -14,7 +14,7 @@ from services.packager.contents import entries, is_whole
 from services.packager.erase import EraseJobs
 from services.packager.export import ExportJobs
 from shared.contracts import ConversionFormat, JobKind, TaskStatus
-from shared.db import bundles, candidates, conversions, files, jobs, models, tasks
+from shared.db import backups, bundles, candidates, conversions, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
 from shared.errors import ArtifactRefused, LeaseLost, TrainyardError
@@ -28,6 +28,9 @@ from shared.worker import Handler
 log = structlog.get_logger(__name__)
 
 PICKLE = "application/octet-stream"
+
+BACKUP_S = 5.0
+"""How soon a deletion that waits for a backup looks again."""
 
 GRAPHS_S = 60.0
 """How long a ZIP waits at most for its models as ONNX."""
@@ -134,6 +137,9 @@ class PackagerJobs:
             raise RunGoesOn
         BUNDLE_BYTES.inc(stored.size_bytes)
         log.info("bundle ready", size_bytes=stored.size_bytes, members=len(packed))
+        async with self.db.transaction() as c:
+            if not await backups.may_delete(c):
+                return  # the one before is in a backup that is being made; it goes with the next, or the run
         async for old in self.store.list(self.store.bundles, task_prefix(job.user_id, task["id"])):
             if old.key != key:  # of an earlier attempt, or of a bundle that had expired
                 await self.store.delete(self.store.bundles, old.key)
@@ -208,6 +214,9 @@ class PackagerJobs:
     async def purge(self, job: Job) -> None:
         """Remove the objects, then the rows, of a deleted run or file."""
         async with self.db.transaction() as c:
+            if not await backups.may_delete(c):
+                await jobs.wait(c, job, delay_s=BACKUP_S, error="a backup is being made")
+                return
             task = await tasks.for_work(c, job.subject_id, job.user_id)
             file = await files.for_work(c, job.subject_id, job.user_id) if task is None else None
             if task is not None:

@@ -8,7 +8,7 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.db import account, audit, bundles, idempotency, models
+from shared.db import account, audit, backups, bundles, idempotency, models
 from shared.resources import Resources
 from shared.settings import Retention
 from shared.storage import belongs_to, bundle_key, export_key
@@ -48,7 +48,7 @@ class Sweep:
     async def expire_bundles(self) -> int:
         """ZIPs whose time is over leave the store; they are built again when asked for."""
         async with self.db.transaction() as c:
-            gone = await bundles.expired(c)
+            gone = await bundles.expired(c) if await backups.may_delete(c) else []
         for row in gone:  # after the commit: one left over here is an orphan, and swept as one
             key = bundle_key(row["user_id"], row["task_id"], row["attempt"])
             await self.store.delete(self.store.bundles, key)
@@ -59,7 +59,8 @@ class Sweep:
     async def empty_trash(self) -> int:
         """Models soft-deleted longer than the trash keeps them: the row, then the file."""
         async with self.db.transaction() as c:
-            gone = await models.purge_trash(c, older_than_s=self.retention.trash_ttl_s)
+            may = await backups.may_delete(c)
+            gone = await models.purge_trash(c, older_than_s=self.retention.trash_ttl_s) if may else []
         for row in gone:
             # a path is removed only where it is its owner's
             if row["file_path"] and belongs_to(row["user_id"], row["file_path"]):
@@ -71,7 +72,7 @@ class Sweep:
     async def expire_exports(self) -> int:
         """Exports of accounts, as ZIPs of runs."""
         async with self.db.transaction() as c:
-            gone = await account.expired_exports(c)
+            gone = await account.expired_exports(c) if await backups.may_delete(c) else []
         for row in gone:
             await self.store.delete(self.store.bundles, export_key(row["user_id"], row["attempt"]))
         if gone:

@@ -12,6 +12,13 @@ from shared.contracts import ENSEMBLES, CandidateStatus, LeaderboardRow, ModelCh
 from shared.db.pool import Connection
 from shared.signing import Artifact, Signature
 
+# named one by one: what a later version adds must not change what a statement of this one gives
+_COLUMNS = """
+    id, task_id, user_id, position, model_name, label, algorithm, status, attempt, progress, cv_mean, cv_std,
+    metrics, fit_seconds, predict_ms_per_row, size_bytes, sha256, outcome, reason, started_at, finished_at,
+    hmac, hmac_key_id
+"""
+
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How far a task is: how many of its candidates have not ended, ensembles apart (a running caller's own
@@ -273,7 +280,7 @@ async def requeue(c: Connection, task_id: uuid.UUID) -> list[Any]:
 async def of_task(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID) -> list[Any]:
     """Every candidate of a task with all its columns, in the order of the plan."""
     return await c.fetch(
-        "SELECT * FROM trainyard.candidates WHERE task_id = $1 AND user_id = $2 ORDER BY position",
+        f"SELECT {_COLUMNS} FROM trainyard.candidates WHERE task_id = $1 AND user_id = $2 ORDER BY position",
         task_id,
         user_id,
     )

@@ -4,7 +4,8 @@
 
 Runs as the owner (`DATABASE_URL`) under an advisory lock, each migration in a transaction of its
 own together with the record that it ran. Running it again does nothing; it waits for a server that
-is still starting.
+is still starting. Services may run meanwhile: a migration waits for them no longer than they would
+notice, and tries again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ TRANSACTION_LIMIT = "30s"
 """The same for one that freezes between the messages of a statement, which counts as active, not as idle.
 Servers before Postgres 17 know no such limit: there its locks last until it wakes or its link breaks."""
 _KNOWS_TRANSACTION_LIMIT = 170000
+LOCK_LIMIT = "2s"
+"""How long a migration waits for a table that somebody uses. Whoever wants that table after it waits behind
+it, and the API gives up after five seconds (`shared.resources.DATABASE_S`)."""
+PATIENCE_S = 600.0
+"""How long it is tried again and again: reports and backups use a table for minutes."""
 
 _SEAL = """
     DO $$
@@ -90,10 +96,13 @@ _LOGIN = """
 """
 
 
-async def migrate(settings: Postgres) -> list[str]:
-    """Bring the database up to date; the file names of what was applied now.
+async def migrate(
+    settings: Postgres, *, up_to: int | None = None, patience_s: float = PATIENCE_S
+) -> list[str]:
+    """Bring the database up to date, or to the migration `up_to`; the file names of what was applied now.
 
-    Raises ConfigurationError where an applied migration was changed afterwards.
+    Raises ConfigurationError where an applied migration was changed afterwards, LockNotAvailableError where a
+    table that one changes is in use for `patience_s`.
     """
     require(settings, "database_url")
     connection = await asyncpg.connect(reveal(settings.database_url), statement_cache_size=0)
@@ -114,15 +123,13 @@ async def migrate(settings: Postgres) -> list[str]:
                 if done[number] != digest:
                     raise ConfigurationError(f"migration {name} was changed after it had been applied")
                 continue
-            async with connection.transaction():
-                await connection.execute(sql)
-                await connection.execute(_SEAL)
-                await connection.execute(
-                    "INSERT INTO trainyard.migrations (number, name, sha256) VALUES ($1, $2, $3)",
-                    number,
-                    name,
-                    digest,
-                )
+            if up_to is not None and number > up_to:
+                break
+            async for attempt in stamina.retry_context(
+                on=_IN_USE, attempts=None, timeout=patience_s, wait_initial=0.2, wait_max=5.0
+            ):
+                with attempt:
+                    await _apply(connection, number, name, sql, digest)
             applied.append(name)
         await connection.execute(_SEAL)
         await ensure_login(connection, settings.api_database_url, "trainyard_user")
@@ -130,6 +137,22 @@ async def migrate(settings: Postgres) -> list[str]:
         return applied
     finally:
         await connection.close()
+
+
+_IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
+
+async def _apply(connection: asyncpg.Connection, number: int, name: str, sql: str, digest: str) -> None:
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('lock_timeout', $1, true)", LOCK_LIMIT)
+        await connection.execute(sql)
+        await connection.execute(_SEAL)
+        await connection.execute(
+            "INSERT INTO trainyard.migrations (number, name, sha256) VALUES ($1, $2, $3)",
+            number,
+            name,
+            digest,
+        )
 
 
 async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str) -> None:

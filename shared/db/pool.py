@@ -15,9 +15,13 @@ from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
+import structlog
 
 from shared.errors import AccountBeingDeleted, DatabaseUnavailable
+from shared.metrics import DISK_FULL
 from shared.settings import Postgres, reveal
+
+log = structlog.get_logger(__name__)
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -39,6 +43,9 @@ AWAY = (
     asyncpg.SerializationError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,
+    # a migration has changed a table since the statement was prepared; asyncpg prepares it anew
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.OutdatedSchemaCacheError,
 )
 """What asyncpg raises where the server is away, restarting or full, or could not have both: what is
 tried again a little later succeeds."""
@@ -73,7 +80,13 @@ def _names_user(error: asyncpg.ForeignKeyViolationError) -> bool:
 
 
 def _unavailable(error: BaseException) -> DatabaseUnavailable:
-    return DatabaseUnavailable(reason=f"{type(error).__name__}: {error}")
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, asyncpg.DiskFullError):
+        # it answers what is read, so nothing else would tell
+        DISK_FULL.labels("postgres").inc()
+        log.error("the database has no room left", reason=reason)
+        return DatabaseUnavailable("The database has no room left; try again later", reason=reason)
+    return DatabaseUnavailable(reason=reason)
 
 
 def claims(user_id: uuid.UUID) -> str:

@@ -64,6 +64,7 @@ def build(environ: Mapping[str, str], directory: Path, port: int | None, *, dev_
     }
     defaults = {
         "AUTH_JWT_SECRET": "" if environ.get("AUTH_JWKS_URL") else credentials.auth_jwt_secret,
+        "AUTH_JWT_PREVIOUS_SECRET": credentials.auth_jwt_previous_secret,
         SIGNING: credentials.artifact_hmac_keys,
         "AUTH_DEV_LOGIN": "true",
         "DRAIN_S": DRAIN_S,

@@ -31,6 +31,7 @@ class Credentials(Struct, kw_only=True, frozen=True):
     s3_access_key_id: str = msgspec.field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = msgspec.field(default_factory=_random)
     auth_jwt_secret: str = msgspec.field(default_factory=_random)
+    auth_jwt_previous_secret: str = ""
     artifact_hmac_keys: str = msgspec.field(default_factory=_random_ring)
 
     def __repr__(self) -> str:  # never in a log or a traceback

@@ -90,15 +90,23 @@ class Tokens:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._secret = settings.auth_jwt_secret
-        # the new one first: the one before it is only there until its last token has expired
-        self._secrets = [s for s in (settings.auth_jwt_secret, settings.auth_jwt_previous_secret) if s]
+        self._use(settings)
         self._audience = settings.auth_audience
         self._issuers = issuers(settings)
         # by digest: whoever reads this process's memory finds no token in it
         self._known: OrderedDict[bytes, tuple[Claims, float]] = OrderedDict()
         self._now = now
         self._keys = Keys(url, self._known.clear, clock) if (url := settings.auth_jwks_url) else None
+
+    def _use(self, settings: Auth) -> None:
+        self._secret = settings.auth_jwt_secret
+        # the new one first: the one before it is only there until its last token has expired
+        self._secrets = [s for s in (settings.auth_jwt_secret, settings.auth_jwt_previous_secret) if s]
+
+    def change_secrets(self, settings: Auth) -> None:
+        """Take the secrets of these settings from here on, and no others."""
+        self._use(settings)
+        self._known.clear()
 
     async def check(self, token: str) -> Claims:
         """The claims of a valid token. Raises Unauthenticated, SignInUnavailable."""

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env test screenshots fuzz chaos bench lint format audit lock clean
+.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -39,6 +39,50 @@ token: setup ## Sign a token with the secret of .env (EMAIL=you@example.org, or 
 
 env: ## Write .env with random secrets, for docker compose
 	@$(or $(PYTHON),python3) -I deploy/env.py
+
+# Where commands on what is stored run: on the local stack's data, or, with STACK=compose, in a container of the
+# project that sees the servers, and the folder of the backups as whoever calls.
+BACKUPS = $(abspath $(or $(TO),$(FROM),backups))
+OPERATE = $(VENV)/python -m deploy.operate $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+COMPOSE_RUN = docker compose $(COMPOSE_ARGS) run --rm -T
+NAMED = $(if $(NAME),--name $(NAME))
+MOUNT = --user "$$(id -u):$$(id -g)" -v "$(BACKUPS):/backups"
+ifeq ($(STACK),compose)
+READY = true
+VERIFY = $(COMPOSE_RUN) --no-deps $(MOUNT) migrate python -m shared.backup verify /backups $(NAMED)
+BACKUP = $(COMPOSE_RUN) $(if $(2),$(MOUNT)) migrate python -m shared.backup $(1) $(if $(2),/backups) $(3)
+RESIGN = $(COMPOSE_RUN) --no-deps packager python -m shared.resign
+else
+READY = test -x $(VENV)/python || sh deploy/setup.sh local
+VERIFY = $(VENV)/python -m shared.backup verify "$(BACKUPS)" $(NAMED)
+BACKUP = $(OPERATE) shared.backup $(1) $(if $(2),"$(BACKUPS)") $(3)
+RESIGN = $(OPERATE) shared.resign
+endif
+
+backup: ## Back up Postgres and the buckets together (TO=backups, KEEP=7; STACK=compose)
+	@$(READY)
+	@mkdir -p "$(BACKUPS)"
+	@$(call BACKUP,take,folder,$(if $(KEEP),--keep $(KEEP)))
+
+restore: ## Put a backup into an empty stack (FROM=backups, NAME= for another than the latest; STACK=compose)
+	@$(READY)
+	@$(call BACKUP,restore,folder,$(NAMED))
+
+verify: ## Read a backup and compare every digest; needs no server (FROM=backups, NAME=; STACK=compose)
+	@$(READY)
+	@$(VERIFY)
+
+check: ## Compare rows with objects, sizes, digests and signatures (QUICK=1 reads no object; STACK=compose)
+	@$(READY)
+	@$(call BACKUP,check,,$(if $(QUICK),--quick)); found=$$?; $(RESIGN) --check || found=$$?; exit $$found
+
+resign: ## Sign models with the first key of ARTIFACT_HMAC_KEYS that another has signed (STACK=compose)
+	@$(READY)
+	@$(RESIGN)
+
+rotate: ## One step of changing a secret: SECRET=token or artifacts, STEP=add, use, then drop (STACK=compose)
+	@$(or $(PYTHON),python3) -I deploy/rotate.py $(SECRET) $(STEP) \
+	    --file "$(if $(filter compose,$(STACK)),.env,$(or $(DATA_DIR),.trainyard)/secrets.json)"
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev

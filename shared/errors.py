@@ -227,6 +227,12 @@ class SignInUnavailable(TrainyardError):
     slug = "sign-in-unavailable"
 
 
+class NoRoom(TrainyardError):
+    """The disk of the machine that does this is full; it is tried again, here or elsewhere"""
+
+    slug = "no-room"
+
+
 class StorageCorrupt(TrainyardError):
     """The store does not hold what was put there"""
 

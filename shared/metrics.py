@@ -16,6 +16,7 @@ RUNNING = Gauge("trainyard_jobs_running", "Jobs this process runs now", ["kind"]
 CANDIDATES = Counter("trainyard_candidates", "Candidates by outcome", ["model_name", "outcome"])
 BUNDLE_BYTES = Counter("trainyard_bundle_bytes", "Bytes of ZIPs built")
 DISK_FULL = Counter("trainyard_disk_full", "Times that there was no room left on a disk", ["where"])
+DISK_FREE = Gauge("trainyard_disk_free_bytes", "Left on the disk of a trainer's decoded tables and fits")
 SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds, 0 is missing", ["layer"])
 ARTIFACTS_REFUSED = Counter(
     "trainyard_artifacts_refused", "Models neither opened nor copied, for want of a signature", ["job"]

@@ -26,7 +26,14 @@ from redis.exceptions import RedisError
 from shared.contracts import JobKind
 from shared.db import jobs
 from shared.db.jobs import Job
-from shared.errors import DatabaseUnavailable, LeaseLost, StorageCorrupt, StorageUnavailable, TrainyardError
+from shared.errors import (
+    DatabaseUnavailable,
+    LeaseLost,
+    NoRoom,
+    StorageCorrupt,
+    StorageUnavailable,
+    TrainyardError,
+)
 from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
 from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
@@ -182,7 +189,7 @@ class Slots:
             JOBS.labels(job.kind, "done").inc()
         except LeaseLost:
             log.warning("lease lost: nothing written")
-        except (DatabaseUnavailable, StorageUnavailable) as error:
+        except (DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
             log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
             JOBS.labels(job.kind, "waiting").inc()
             await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)

@@ -54,6 +54,7 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.UnsupportedMedia: 415,
     errors.DatabaseUnavailable: 503,
     errors.StorageUnavailable: 503,
+    errors.NoRoom: 503,
     errors.SignInUnavailable: 503,
     errors.BundleFailed: 503,
     errors.ConversionFailed: 503,

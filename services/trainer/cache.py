@@ -12,7 +12,10 @@ from pathlib import Path
 
 import structlog
 
+from services.trainer import sandbox_disk
+from services.trainer.room import to_keep_free
 from services.trainer.scratch import Scratch
+from shared.errors import NoRoom
 from shared.storage import Store, dataset_key
 
 log = structlog.get_logger(__name__)
@@ -22,7 +25,8 @@ Decode = Callable[[Path, str, Path], Awaitable[None]]
 
 
 class TableCache:
-    """Arrow files named by the upload's digest, the least recently used removed over `max_bytes`.
+    """Arrow files named by the upload's digest, the least recently used removed over `max_bytes`, or where
+    the disk they are on is nearly full.
 
     Several trainers may share the folder: a file appears by rename, whole or not at all.
     """
@@ -47,7 +51,12 @@ class TableCache:
             link = scratch / "table.arrow"
             async with self._locks.setdefault(path.name, asyncio.Lock()):
                 while not _linked(path, link):  # not there, or gone again: others evict too
-                    await self._fetch(path, file_id, user_id, name, sha256, decode)
+                    try:
+                        await self._fetch(path, file_id, user_id, name, sha256, decode)
+                    except (OSError, NoRoom) as error:
+                        full = isinstance(error, NoRoom) or sandbox_disk.is_full(error)
+                        if not full or not self._evict(all_unused=True):
+                            raise
             self._used[path.name] += 1
             try:
                 yield link
@@ -76,19 +85,24 @@ class TableCache:
                 path.unlink(missing_ok=True)
                 log.info("table dropped", table=path.name)
 
-    def _evict(self) -> None:
+    def _evict(self, *, all_unused: bool = False) -> bool:
+        """Remove tables that nobody here uses: as many as are too much, or all. Whether there were any."""
         found = []
         for path in self.folder.glob("*.arrow"):
             with contextlib.suppress(FileNotFoundError):
                 found.append((path.stat(), path))
         total = sum(stat.st_size for stat, _ in found)
+        over = max(total - self.max_bytes, to_keep_free(self.folder) - sandbox_disk.free(self.folder))
+        evicted = False
         for stat, path in sorted(found, key=lambda entry: entry[0].st_mtime):
-            if total <= self.max_bytes:
-                return
+            if over <= 0 and not all_unused:
+                break
             if not self._used[path.name]:
-                total -= stat.st_size
+                over -= stat.st_size
                 path.unlink(missing_ok=True)
+                evicted = True
                 log.info("table evicted", table=path.name)
+        return evicted
 
 
 def _id(text: str) -> uuid.UUID | None:

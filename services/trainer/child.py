@@ -30,6 +30,7 @@ from services.trainer.child_outcome import ChildCancelled, ChildFailed, out_of_m
 from services.trainer.child_process import Ended, ForkServer, Run, child_environ
 from services.trainer.sandbox import Layers
 from services.trainer.sandbox_choice import held
+from services.trainer.sandbox_disk import NEARLY_FULL
 from shared.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -244,7 +245,7 @@ async def _watch(group: int, request: Request) -> AsyncIterator[asyncio.Task[Chi
         if group_exceeds(group, request.memory_bytes):
             return out_of_memory(request.memory_bytes)
         why = sandbox_disk.too_much(group, Path(request.scratch), request.disk_bytes)
-        return ChildFailed(why, kind="disk") if why else None
+        return ChildFailed(why, kind="full" if why == NEARLY_FULL else "disk") if why else None
 
     async def watch() -> ChildFailed:
         failure = None

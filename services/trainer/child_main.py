@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from services.trainer import sandbox
+from services.trainer import sandbox, sandbox_disk
 from services.trainer.sandbox import Layers
 from shared.errors import TrainyardError
 
@@ -76,6 +76,7 @@ class Failure(msgspec.Struct, kw_only=True):
     context: dict[str, Any] = {}
     out_of_memory: bool = False
     out_of_disk: bool = False
+    disk_full: bool = False
 
 
 def prctl(option: int, value: int | bytes) -> None:
@@ -257,7 +258,11 @@ def _failure(error: BaseException, scratch: Path) -> Failure:
     first_line = (str(error).strip().splitlines() or [""])[0].replace(str(scratch), "scratch")[:300]
     detail = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
     return Failure(
-        detail=detail, traceback=trace, out_of_memory=_is_memory(error), out_of_disk=_is_disk(error)
+        detail=detail,
+        traceback=trace,
+        out_of_memory=_is_memory(error),
+        out_of_disk=_is_disk(error),
+        disk_full=sandbox_disk.is_full(error),
     )
 
 

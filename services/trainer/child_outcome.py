@@ -15,6 +15,8 @@ import structlog
 
 from services.trainer import sandbox_disk
 from services.trainer.child_main import (
+    BROKEN,
+    DONE,
     FAILED,
     FAILURE_FILE,
     OUTPUT_FILE,
@@ -39,7 +41,7 @@ _FROM_STEPS = (CannotTrain, InvalidRequest, NotConvertible, TableUnreadable)
 """The domain errors that a step may raise. Others, such as that the store is away, mean something to the
 worker that a step must not be able to say."""
 
-Kind = Literal["error", "memory", "disk", "deadline", "crashed", "killed", "exited", "lost"]
+Kind = Literal["error", "memory", "disk", "full", "deadline", "crashed", "killed", "exited", "lost"]
 
 
 class ChildFailed(TrainyardError):
@@ -50,9 +52,10 @@ class ChildFailed(TrainyardError):
     def __init__(self, detail: str | None = None, *, kind: Kind = "error", **context: Any) -> None:
         """`detail` is the reason for the user; `kind` for code.
 
-        error: the step raised · memory: over the guard · disk: wrote too much · deadline · crashed: by a
-        signal · killed: SIGKILL from outside · exited: without a result · lost: the fork server went down
-        or could not fork, which says nothing about the step, so that it may be tried again.
+        error: the step raised · memory: over the guard · disk: wrote too much · full: the machine's disk is ·
+        deadline · crashed: by a signal · killed: SIGKILL from outside · exited: without a result · lost: the
+        fork server went down or could not fork. The last and `full` say nothing about the step, so that it
+        may be tried again.
         """
         self.kind = kind
         super().__init__(detail, **context)
@@ -81,6 +84,8 @@ def outcome(step: str, ended: Ended, request: Request) -> bytes:
         if result is None:
             raise ChildFailed("its result is too large")
         return result
+    if ended.code in (DONE, BROKEN) and sandbox_disk.is_used_up(scratch):
+        raise disk_full()  # it could not even tell
     tail = _tail(scratch / OUTPUT_FILE)
     log.warning("child_died", step=step, code=ended.code, output=tail)
     if "bad_alloc" in tail or "Cannot allocate memory" in tail:
@@ -97,7 +102,11 @@ def _failure(step: str, path: Path, request: Request) -> TrainyardError:
         told = sandbox_disk.read_bounded(path, MAX_FAILURE_BYTES) or b""
         failure = msgspec.json.decode(told, type=Failure)
     except (msgspec.MsgspecError, RecursionError):
+        if sandbox_disk.is_used_up(path.parent):
+            return disk_full()  # cut short
         return ChildFailed("what it said of its failure cannot be read")
+    if failure.disk_full and sandbox_disk.is_used_up(path.parent):
+        return disk_full()
     if failure.out_of_memory:
         log.warning("step_ran_out_of_memory", step=step, traceback=failure.traceback)
         return out_of_memory(request.memory_bytes)
@@ -121,6 +130,10 @@ def _domain_errors(kind: type[TrainyardError]) -> Iterator[type[TrainyardError]]
     yield kind
     for sub in kind.__subclasses__():
         yield from _domain_errors(sub)
+
+
+def disk_full() -> ChildFailed:
+    return ChildFailed(sandbox_disk.NEARLY_FULL, kind="full")
 
 
 def out_of_memory(memory_bytes: int) -> ChildFailed:

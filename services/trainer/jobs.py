@@ -18,6 +18,7 @@ from services.trainer import finish
 from services.trainer.child_outcome import ChildFailed
 from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
+from services.trainer.room import telling
 from services.trainer.workbench import Asked, Stopped, Workbench
 from shared import needs
 from shared.contracts import ENSEMBLES, MODELS, Fault, JobKind, Plan, Problem, Profile, Stage
@@ -49,7 +50,7 @@ class TrainerJobs:
         self.conversions = ConvertJobs(bench)
 
     def handlers(self) -> dict[JobKind, Handler]:
-        return {
+        handlers = {
             JobKind.PROFILE: Handler(self.profile, self.profile_given_up, heavy=True),
             JobKind.PLAN: Handler(self.plan, self.task_given_up, heavy=True),
             JobKind.FIT: Handler(self.fits.fit, self.fits.given_up, heavy=True),
@@ -57,6 +58,11 @@ class TrainerJobs:
             # light: whoever wants the file is waiting, and it takes seconds
             JobKind.CONVERT: Handler(self.conversions.convert, self.conversions.given_up),
             JobKind.CONVERT_ONNX: Handler(self.conversions.convert, self.conversions.given_up),
+        }
+        folder = self.bench.cache.folder
+        return {
+            kind: msgspec.structs.replace(handler, run=telling(handler.run, folder))
+            for kind, handler in handlers.items()
         }
 
     # --- profile --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ their number.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -15,14 +16,18 @@ from pathlib import Path
 
 MAX_FILES = 2_000
 MAX_THREADS = 1024
+NEARLY_FULL = "the disk is nearly full, and it wrote much to it"
+LEFT_BYTES = 2**20
+"""A disk with less than this left is full: whoever meets its end leaves a few blocks."""
 _LITTLE = 2**28
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _WRITTEN = re.compile(r"^write_bytes: (\d+)$", re.MULTILINE)
 
 
 def half_of_free(folder: Path) -> int:
     """What one fit may write, in bytes: half of what is free on the disk of `folder`."""
-    return max(_LITTLE, _free(folder) // 2)
+    return max(_LITTLE, free(folder) // 2)
 
 
 def too_much(pid: int, scratch: Path, limit: int) -> str | None:
@@ -42,8 +47,8 @@ def too_much(pid: int, scratch: Path, limit: int) -> str | None:
     used = max(used + _removed_but_open(pid), _written(pid))
     if used > limit or _removed_but_mapped(pid, scratch):
         return wrote_too_much(limit)
-    if used > _LITTLE and _free(scratch) < limit // 16:
-        return f"the disk is nearly full, and it wrote {used // 2**20} MiB to it"
+    if used > _LITTLE and free(scratch) < limit // 16:
+        return NEARLY_FULL
     if _threads(pid) > MAX_THREADS:
         return f"started more than {MAX_THREADS:,} threads"
     return None
@@ -76,7 +81,18 @@ def read_bounded(path: Path, limit: int) -> bytes | None:
     return content if len(content) <= limit else None
 
 
-def _free(folder: Path) -> int:
+def is_full(error: BaseException) -> bool:
+    """Whether it tells of a full disk; pyarrow tells it in words alone."""
+    return getattr(error, "errno", None) in _FULL or any(os.strerror(code) in str(error) for code in _FULL)
+
+
+def is_used_up(folder: Path) -> bool:
+    """Whether the disk of `folder` is full, by the machine's own account: a step may say what it likes."""
+    return free(folder) < LEFT_BYTES
+
+
+def free(folder: Path) -> int:
+    """Bytes that are left on the disk of `folder`."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize
 

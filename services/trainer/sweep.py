@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 
+from services.trainer import sandbox_disk
 from services.trainer.workbench import Workbench
 from shared.db import candidates, orphans
+from shared.metrics import DISK_FREE
 
 FORGET_EVERY_S = 30.0
 
@@ -20,6 +22,7 @@ class Sweep:
 
     async def __call__(self) -> None:
         bench = self.bench
+        DISK_FREE.set(sandbox_disk.free(bench.cache.folder))
         async with bench.db.transaction() as c:
             taken_back = await candidates.take_back(c)
         for task_id in set(taken_back):

@@ -21,7 +21,7 @@ from shared.contracts import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
-from shared.errors import LeaseLost, StorageUnavailable, TrainyardError
+from shared.errors import LeaseLost, NoRoom, StorageUnavailable, TrainyardError
 from shared.queue import announce, hint
 from shared.resources import Resources
 from shared.settings import Tables
@@ -141,6 +141,8 @@ class Workbench:
         except ChildCancelled:
             raise Stopped from None
         except ChildFailed as error:
+            if error.kind == "full":
+                raise NoRoom from error
             if error.kind == "lost":
                 raise RuntimeError(error.detail) from error
             if error.kind == "deadline" and options["timeout_s"] == self.profile_s:

@@ -102,6 +102,7 @@ def values_for(parameter: str, query: str, its: Belongings, asked_as: uuid.UUID)
         "after": [None],
         "deleted": [False, True],
         "form": list(ConversionFormat),
+        "signed": ["candidates", "trained_models"],
     }
     plain: dict[str, Any] = {
         "answer": idempotency.Answer(fingerprint=b"f", status=200, headers={}, body=b"attacker"),
@@ -132,6 +133,8 @@ def values_for(parameter: str, query: str, its: Belongings, asked_as: uuid.UUID)
         "model_name": "attacker",
         "models": [MODELS[PLAN.task_type][slug] for slug in PLAN.models],
         "name": "attacker",
+        "new": [Signature(key_id="attackers", mac=b"0" * 32)],
+        "old": [b"1" * 32],
         "older_than_s": 0.0,
         "outcome": {},
         "patch": ModelPatch(model_name="attacker"),

@@ -18,7 +18,7 @@ from services.trainer.child import ChildFailed, Children
 MIB = 2**20
 NAMES = (
     "add surroundings cannot_train invalid bug leave crash allocate_at_once bad_alloc eat forever "
-    "leave_grandchildren shout flood meet many_bytes nothing_to_encode"
+    "leave_grandchildren shout flood meet many_bytes nothing_to_encode write_until_full"
 )
 STEPS = {name: f"tests.unit.trainer.child_steps:{name}" for name in NAMES.split()}
 

@@ -153,5 +153,11 @@ def many_bytes(size: int, *, scratch: Path, progress: Any) -> str:
     return "x" * size
 
 
+def write_until_full(*, scratch: Path, progress: Any) -> None:
+    with (scratch / "model.pkl").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(2**16))
+
+
 def nothing_to_encode(*, scratch: Path, progress: Any) -> object:
     return object()

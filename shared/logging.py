@@ -1,7 +1,9 @@
 """Structured logs on standard error: JSON in production, coloured lines on a developer's terminal.
 
 What a request or a job binds with `structlog.contextvars.bind_contextvars` (task_id, request_id …)
-stands in every line logged under it. No line shows a secret (`shared.redaction`), whoever wrote it.
+stands in every line logged under it, whoever wrote it, and `service` and `instance` in all of them. A job
+brings along the id of the request that asked for it, so that one id finds a run's lines in all services. No
+line shows a secret (`shared.redaction`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,20 @@ def redact(_logger: object, _name: str, event: structlog.typing.EventDict) -> st
     return event
 
 
+def request_id() -> str | None:
+    """Of the request that is answered here, or that the job done here goes back to."""
+    return structlog.contextvars.get_contextvars().get("request_id")
+
+
+def _always(**fields: str) -> structlog.typing.Processor:
+    """These in every line: bound to a context, they would be missing in threads and tasks with another."""
+
+    def add(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, **fields}
+
+    return add
+
+
 class _Formatter(structlog.stdlib.ProcessorFormatter):
     """The last that is done to a line, tracebacks included, is taking the secrets out."""
 
@@ -41,13 +57,20 @@ class _Formatter(structlog.stdlib.ProcessorFormatter):
 
 
 def configure(
-    settings: Logging, *, service: str, secrets: Iterable[str] = (), stream: TextIO | None = None
+    settings: Logging,
+    *,
+    service: str,
+    instance: str = "",
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
 ) -> None:
     """Set up structlog, and send the standard library's records (arq, botocore …) and what nobody caught
-    the same way, to `stream` (default: standard error). `secrets`: values that no line may show."""
+    the same way, to `stream` (default: standard error). `service` and `instance` (which process of it) stand
+    in every line. `secrets`: values that no line may show."""
     stream = stream or sys.stderr
     shared_processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _always(service=service, **({"instance": instance} if instance else {})),
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -79,12 +102,11 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for chatty in ("arq", "botocore", "aiobotocore", "boto3", "urllib3", "asyncio", "httpx"):
+    for chatty in ("arq", "botocore", "aiobotocore", "boto3", "urllib3", "asyncio", "httpx", "opentelemetry"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
     # what Python itself would print of an error that nobody caught goes past every formatter
     sys.excepthook = _uncaught
     threading.excepthook = lambda of: _uncaught(of.exc_type, of.exc_value, of.exc_traceback)
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

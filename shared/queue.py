@@ -22,7 +22,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared import tracing
 from shared.contracts import JobKind
+from shared.metrics import LEFT_TO_SWEEP
 from shared.settings import Redis, reveal
 
 log = structlog.get_logger(__name__)
@@ -42,6 +44,7 @@ QUEUES: dict[JobKind, str] = {
     JobKind.EXPORT: PACKAGER_QUEUE,
     JobKind.ERASE: PACKAGER_QUEUE,
 }
+_SENDING = {"messaging.system": "redis", "messaging.operation.type": "send"}
 SEND_S = 1.0
 """How long a request waits for Redis before leaving its message to the sweep."""
 
@@ -134,15 +137,17 @@ async def listen(redis: ArqRedis, channel: str, heard: Callable[[bytes], None]) 
 
 async def hint(redis: ArqRedis, jobs: Iterable[tuple[JobKind, object]]) -> bool:
     """Wake the workers for jobs just committed. Never raises: what is not sent, the sweep sends."""
+    sent = [(kind, str(job_id)) for kind, job_id in jobs if kind in QUEUES]
+    if not sent:
+        return True
     try:
-        async with asyncio.timeout(SEND_S):
-            sent = [(kind, str(job_id)) for kind, job_id in jobs if kind in QUEUES]
-            if not sent:
-                return True
-            for kind, job_id in sent:
-                await send(redis, kind, job_id)
-            await wake(redis, [kind for kind, _ in sent])
+        with tracing.span("wake workers", kind="producer", within=True, attributes=_SENDING):
+            async with asyncio.timeout(SEND_S):
+                for kind, job_id in sent:
+                    await send(redis, kind, job_id)
+                await wake(redis, [kind for kind, _ in sent])
         return True
     except (RedisError, OSError, TimeoutError) as error:
+        LEFT_TO_SWEEP.inc(len(sent))
         log.warning("message left to the sweep", reason=f"{type(error).__name__}: {error}")
         return False

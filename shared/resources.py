@@ -12,6 +12,7 @@ from arq.connections import ArqRedis
 
 from shared.db.pool import Database, open_database
 from shared.errors import TrainyardError
+from shared.metrics import show_connections
 from shared.queue import open_queue
 from shared.settings import S3, Postgres, Redis
 from shared.storage import Store, open_store
@@ -58,6 +59,7 @@ async def open_resources(
         open_queue(redis, patient=patient) as queue,
         open_store(s3) as store,
     ):
+        show_connections(db.pool)
         learning = asyncio.create_task(_learn(store))
         try:
             yield Resources(db, queue, store)

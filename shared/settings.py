@@ -215,6 +215,27 @@ class Logging(Settings, frozen=True, kw_only=True):
     log_format: Literal["json", "console"] = "json"
 
 
+class Tracing(Settings, frozen=True, kw_only=True):
+    """OpenTelemetry's own variables; those of its SDK and exporter that are not here it reads itself."""
+
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans are sent, over OTLP/HTTP; `/v1/traces` is added. Empty: nothing is traced."""
+    otel_exporter_otlp_headers: Secret = Secret("")
+    """`name=value`, comma-separated: what the receiver knows us by."""
+    otel_resource_attributes: str = ""
+    """`name=value`, comma-separated: what every span says of where it comes from."""
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """Of traces, the share that the ratio's samplers keep."""
+
+
 def load(kind: type[T], environ: Mapping[str, str]) -> T:
     """Read one settings struct; empty variables count as not given.
 
@@ -279,7 +300,11 @@ def secrets_of(environ: Mapping[str, str]) -> set[str]:
         except (ConfigurationError, ValueError):
             continue
         found |= {value, password or "", unquote(password or "")}
-        if "://" not in value:  # a list of keys: each of them
+        if name.endswith("_HEADERS"):
+            # `Authorization=Bearer%20…`: the value, and what is secret of it
+            for text in (unquote(part.partition("=")[2]) for part in value.split(",")):
+                found |= {word for word in (text, text.rpartition(" ")[2]) if len(word) >= A_KEY}
+        elif "://" not in value:  # a list of keys: each of them
             found |= {part for part in re.split("[,:]", value) if len(part) >= A_KEY}
     return found - {""}
 

@@ -13,8 +13,10 @@ import os
 import random
 import signal
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
 import arq.worker
@@ -23,8 +25,9 @@ import structlog
 from arq.worker import func
 from redis.exceptions import RedisError
 
+from shared import observing
 from shared.contracts import JobKind
-from shared.db import jobs
+from shared.db import backlog, jobs
 from shared.db.jobs import Job
 from shared.errors import (
     DatabaseUnavailable,
@@ -34,7 +37,7 @@ from shared.errors import (
     StorageUnavailable,
     TrainyardError,
 )
-from shared.metrics import GAVE_UP, JOBS, QUEUE_AGE, QUEUE_DEPTH, RUNNING, TAKEOVERS
+from shared.metrics import GAVE_UP, SLOTS, SWEPT, show_backlog
 from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
@@ -65,6 +68,11 @@ def backoff_s(tries: int) -> float:
     return random.uniform(0.25, min(30.0, 2.0**tries))  # noqa: S311 - no secret
 
 
+def worker_name(settings: WorkerSettings) -> str:
+    """What this worker is called: in leases, logs and traces."""
+    return settings.worker_name or f"{socket.gethostname()}:{os.getpid()}"
+
+
 class Slots:
     """Claims and runs jobs; one instance a worker process.
 
@@ -93,8 +101,8 @@ class Slots:
         self.heavy_free = heavy_slots
         self.heavy_running = 0
         self.alone = 0
-        self.owner = settings.worker_name or f"{socket.gethostname()}:{os.getpid()}"
-        self.held: dict[uuid.UUID, tuple[Job, asyncio.Task[None]]] = {}
+        self.owner = worker_name(settings)
+        self.held: dict[uuid.UUID, tuple[Job, asyncio.Task[str]]] = {}
         self.lost: set[uuid.UUID] = set()
         self.loops: set[asyncio.Task[None]] = set()
         self.kicked = False
@@ -108,7 +116,8 @@ class Slots:
         if self.draining:
             return
         for _ in range(min(max(count, 1), self.lanes - len(self.loops))):
-            loop = asyncio.create_task(self._work())
+            # in a context of its own: whoever kicks may be at work on a job, whose ids are not the next one's
+            loop = asyncio.create_task(self._work(), context=Context())
             self.loops.add(loop)
             loop.add_done_callback(self.loops.discard)
 
@@ -140,9 +149,10 @@ class Slots:
                 self.heavy_free += heavy
 
     async def _claim(self, kinds: Sequence[JobKind]) -> Job | None:
+        began_ns = time.time_ns()
         try:
             async with self.db.transaction() as c:
-                return await jobs.claim(
+                job = await jobs.claim(
                     c,
                     kinds,
                     self.owner,
@@ -153,23 +163,22 @@ class Slots:
         except DatabaseUnavailable as error:
             log.warning("cannot claim", reason=error.context.get("reason"))
             return None  # the sweep kicks again
+        if job is not None:
+            observing.claimed(job, began_ns)
+        return job
 
     async def run(self, job: Job) -> None:
         """One claimed job to one of its ends; a cancellation (drain) hands it over."""
-        if job.tries > 1:
-            TAKEOVERS.labels(job.kind).inc()
-        with structlog.contextvars.bound_contextvars(
-            job=job.kind, subject=str(job.subject_id), attempt=job.attempt
-        ):
+        with observing.attempt(job) as told:
             task = asyncio.create_task(self._attempt(job))
             self.held[job.id] = (job, task)
-            RUNNING.labels(job.kind).inc()
             try:
-                await asyncio.shield(task)
+                told.outcome = await asyncio.shield(task)
             except asyncio.CancelledError:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 if job.id in self.lost:
+                    told.outcome = "lease_lost"
                     log.warning("lease lost: stopped, nothing written")
                 else:
                     await self._free(job, jobs.hand_over)
@@ -178,29 +187,30 @@ class Slots:
                 if current is not None and current.cancelling():
                     raise
             finally:
-                RUNNING.labels(job.kind).dec()
                 self.held.pop(job.id, None)
                 self.lost.discard(job.id)
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempt(self, job: Job) -> str:
+        """Do it; how that ended, of `observing.Attempt`'s words."""
         try:
             async with self._room(job):
                 await self.handlers[job.kind].run(job)
-            JOBS.labels(job.kind, "done").inc()
         except LeaseLost:
             log.warning("lease lost: nothing written")
+            return "lease_lost"
         except (DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
             log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
-            JOBS.labels(job.kind, "waiting").inc()
             await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)
+            return "waiting"
         except StorageCorrupt as error:  # damaged on its way, as a rule, and whole the next time
             log.warning("storage corrupt", detail=error.detail, **error.context)
-            await self._again(job, error.detail)
+            return await self._again(job, error.detail)
         except TrainyardError as error:
-            await self._give_up(job, error)
+            return await self._give_up(job, error)
         except Exception as error:
             log.exception("job failed")
-            await self._again(job, type(error).__name__)
+            return await self._again(job, type(error).__name__)
+        return "done"
 
     @contextlib.asynccontextmanager
     async def _room(self, job: Job) -> AsyncIterator[None]:
@@ -224,15 +234,14 @@ class Slots:
             if alone:
                 self.kick(self.lanes)  # what was not claimed meanwhile
 
-    async def _again(self, job: Job, reason: str) -> None:
-        """Try again later, unless it was tried often enough."""
+    async def _again(self, job: Job, reason: str) -> str:
+        """Try again later, unless it was tried often enough; how that ended."""
         if job.tries >= jobs.MAX_TRIES:
-            await self._give_up(job, TrainyardError(f"{reason} after {job.tries} tries"))
-        else:
-            JOBS.labels(job.kind, "retried").inc()
-            await self._free(job, jobs.retry, delay_s=backoff_s(job.tries), error=reason)
+            return await self._give_up(job, TrainyardError(f"{reason} after {job.tries} tries"))
+        await self._free(job, jobs.retry, delay_s=backoff_s(job.tries), error=reason)
+        return "retried"
 
-    async def _give_up(self, job: Job, error: TrainyardError) -> None:
+    async def _give_up(self, job: Job, error: TrainyardError) -> str:
         log.info("given up", reason=error.detail)
         GAVE_UP.labels(job.kind).inc()
         try:
@@ -245,6 +254,8 @@ class Slots:
             await self._free(
                 job, jobs.retry, delay_s=backoff_s(job.tries), error=f"{error.detail} ({failure})"
             )
+            return "retried"
+        return "given_up"
 
     async def _free(self, job: Job, how: Callable[..., Awaitable[None]], **arguments: Any) -> None:
         """Give a job back. Where even that fails its lease runs out by itself."""
@@ -297,7 +308,10 @@ class Slots:
                 if also is not None:
                     await also()
                 await self._send_waiting()
+                SWEPT.set_to_current_time()
             except (DatabaseUnavailable, StorageUnavailable) as error:
+                if isinstance(error, DatabaseUnavailable):
+                    show_backlog(None)
                 log.warning("sweep postponed", reason=str(error.context.get("reason") or error))
             except Exception:
                 log.exception("sweep failed")
@@ -323,18 +337,18 @@ class Slots:
 
     async def _measure(self) -> None:
         async with self.db.connection() as c:
-            rows = {row["kind"]: row for row in await jobs.backlog(c)}
-        for kind in JobKind:
-            QUEUE_DEPTH.labels(kind).set(rows[kind]["waiting"] if kind in rows else 0)
-            QUEUE_AGE.labels(kind).set(rows[kind]["oldest_s"] if kind in rows else 0)
-        if waiting := sum(rows[kind]["waiting"] for kind in self.kinds if kind in rows):
+            rows = await backlog.of_all(c)
+        show_backlog(rows)
+        if waiting := sum(row["waiting"] for row in rows if row["kind"] in self.kinds):
             self.kick(waiting)  # whatever became of its message
 
     async def _end_exhausted(self) -> None:
         async with self.db.transaction() as c:
             spent = await jobs.exhausted(c, self.kinds, self.owner, self.settings.lease_s)
         for job, reason in spent:
-            await self._give_up(job, TrainyardError(f"given up after {job.tries} tries: {reason}"))
+            with observing.attempt(job) as told:
+                given_up = TrainyardError(f"given up after {job.tries} tries: {reason}")
+                told.outcome = await self._give_up(job, given_up)
 
 
 class Worker(arq.worker.Worker):
@@ -396,6 +410,8 @@ async def run_worker(
     """Run until `stop` is set, then drain. Raises what ended arq's loop."""
     worker = Worker(slots, queue=queue)
     log.info("worker started", owner=slots.owner, kinds=slots.kinds, lanes=slots.lanes)
+    SLOTS.labels("heavy").set(slots.heavy_free)
+    SLOTS.labels("any").set(slots.lanes)
     messages = asyncio.create_task(worker.main())
     stopping = asyncio.create_task(stop.wait())
     beside = [asyncio.create_task(work) for work in (slots.heartbeat(), slots.sweep(also), worker.be_woken())]

@@ -20,6 +20,7 @@ from services.api.context import load_settings
 from shared.errors import ConfigurationError
 from shared.logging import configure
 from shared.settings import Api, secrets_of
+from shared.tracing import Exporting
 
 GRACE_S = 10
 """How long requests under way may take after SIGTERM."""
@@ -66,14 +67,20 @@ def trusted_proxies(settings: Api) -> list[str]:
 
 
 def main() -> int:
+    instance = f"{socket.gethostname()}:{os.getpid()}"
     try:
         settings = load_settings(os.environ)
         app = create_app(settings)
         proxies = trusted_proxies(settings.api)
+        traced = Exporting(settings.tracing, service="api", instance=instance)
     except ConfigurationError as error:
         print(f"trainyard api: {error.detail}", file=sys.stderr)
         return WRONG_CONFIGURATION
-    configure(settings.logging, service="api", secrets=secrets_of(os.environ))
+
+    def log_as_set() -> None:
+        configure(settings.logging, service="api", instance=instance, secrets=secrets_of(os.environ))
+
+    log_as_set()
     config = uvicorn.Config(
         app,
         host=settings.api.host,
@@ -94,7 +101,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises what it caught once more when it is done: being told to stop is no failure
         signal.signal(number, lambda *_: sys.exit(0))
-    server.run()
+    with traced:
+        server.run()
     return 0 if server.started else 1
 
 

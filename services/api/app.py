@@ -13,6 +13,7 @@ from litestar.di import Provide
 from services.api import openapi, tokens
 from services.api.accounts import Accounts
 from services.api.auth import Authenticate
+from services.api.backlog import Backlog
 from services.api.before import before_handling
 from services.api.body import JsonRequest
 from services.api.context import Context, Settings, provide_api, provide_user
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> Litestar:
                 resources=resources,
                 tokens=tokens.Tokens(settings.auth),
                 accounts=accounts,
+                backlog=Backlog(resources.db),
                 keys=ApiKeys(),
                 watches=watches,
                 places=Places(),

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from services.api.accounts import Accounts
 from services.api.auth import Identity
+from services.api.backlog import Backlog
 from services.api.keys import ApiKeys
 from services.api.long_poll import Watches
 from services.api.places import Places
@@ -38,6 +39,7 @@ from shared.settings import (
     RateLimits,
     Redis,
     Retention,
+    Tracing,
     load,
     require,
 )
@@ -60,6 +62,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     rate_limits: RateLimits
     logging: Logging
     http: Http
+    tracing: Tracing
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -75,6 +78,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         rate_limits=load(RateLimits, environ),
         logging=load(Logging, environ),
         http=load(Http, environ),
+        tracing=load(Tracing, environ),
     )
     require(settings.postgres, "api_database_url")
     require(settings.s3, "s3_endpoint_url")
@@ -86,6 +90,7 @@ class Context(Struct, frozen=True, kw_only=True):
     resources: Resources
     tokens: Tokens
     accounts: Accounts
+    backlog: Backlog
     keys: ApiKeys
     watches: Watches
     places: Places

@@ -1,4 +1,4 @@
-"""Around every request, found route or not: its id, the headers that every answer has, the metrics."""
+"""Around every request, found route or not: its id, its span, its metrics, the headers of answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from services.api.headers import secured
 from services.api.problems import PROBLEM_JSON, as_problem
 from services.api.throttle import rate_headers, rate_of
+from services.api.traced import answered, request_span
 from shared.errors import TrainyardError
 
 log = structlog.get_logger("services.api.access")
@@ -61,23 +62,27 @@ def observe(app: ASGIApp) -> ASGIApp:
 
         clear_contextvars()  # each request has a task of its own: nothing is to be put back
         bind_contextvars(request_id=request_id)
-        try:
-            await app(scope, receive, send_with_headers)
-        except Exception:
-            if status:  # it has begun to answer: the connection is cut, which says that it is not whole
-                raise
-            log.exception("request failed while its failure was answered")
-            await _give_up(scope["path"], send_with_headers)
-        finally:
-            # the template, never the path: ids would make a time series each
-            route = str(scope.get("path_template") or "none")
-            took = time.perf_counter() - began
-            _count(method, route, status, took)
-            # putting a line together costs, even one that is not written
-            if _access.isEnabledFor(logging.DEBUG):
-                log.debug(
-                    "answered", method=method, path=scope["path"], status=status, seconds=round(took, 4)
-                )
+        with request_span(scope, method, request_id) as span:
+            if span.trace_id is not None:
+                bind_contextvars(trace_id=span.trace_id)
+            try:
+                await app(scope, receive, send_with_headers)
+            except Exception:
+                if status:  # it has begun to answer: the connection is cut, which says that it is not whole
+                    raise
+                log.exception("request failed while its failure was answered")
+                await _give_up(scope["path"], send_with_headers)
+            finally:
+                # the template, never the path: ids would make a time series each
+                route = str(scope.get("path_template") or "none")
+                took = time.perf_counter() - began
+                _count(method, route, status, took)
+                answered(span, scope, method, route, status)
+                # putting a line together costs, even one that is not written
+                if _access.isEnabledFor(logging.DEBUG):
+                    log.debug(
+                        "answered", method=method, path=scope["path"], status=status, seconds=round(took, 4)
+                    )
 
     return observed
 

@@ -21,23 +21,31 @@ from shared.settings import (
     Redis,
     Retention,
     Signing,
+    Tracing,
     Worker,
     load,
     require,
     secrets_of,
 )
 from shared.signing import KeyRing
-from shared.worker import Slots, run_worker, stop_on_signals
+from shared.tracing import Exporting
+from shared.worker import Slots, run_worker, stop_on_signals, worker_name
 
 LANES = 4
 """Jobs at a time: they wait for the store, not for the processor."""
 
 
 async def main() -> None:
-    configure(load(Logging, os.environ), service="packager", secrets=secrets_of(os.environ))
+    worker, retention = load(Worker, os.environ), load(Retention, os.environ)
+    name = worker_name(worker)
+    configure(load(Logging, os.environ), service="packager", instance=name, secrets=secrets_of(os.environ))
+    with Exporting(load(Tracing, os.environ), service="packager", instance=name):
+        await run(worker, retention)
+
+
+async def run(worker: Worker, retention: Retention) -> None:
     stop = stop_on_signals()
     postgres, s3 = load(Postgres, os.environ), load(S3, os.environ)
-    worker, retention = load(Worker, os.environ), load(Retention, os.environ)
     keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
     async with open_resources(

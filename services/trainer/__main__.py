@@ -32,6 +32,7 @@ from shared.settings import (
     Redis,
     Signing,
     Tables,
+    Tracing,
     Trainer,
     Worker,
     load,
@@ -39,7 +40,8 @@ from shared.settings import (
     secrets_of,
 )
 from shared.signing import KeyRing
-from shared.worker import Slots, run_worker, stop_on_signals
+from shared.tracing import Exporting
+from shared.worker import Slots, run_worker, stop_on_signals, worker_name
 
 LIGHT_LANES = 2
 """Reports are written beside the fits: they need no core, and somebody waits for them."""
@@ -54,10 +56,16 @@ def usable_cores() -> int:
 
 async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOAD) -> None:
     """Run until a signal. `steps`: what runs in children, by name; `preload`: what those import."""
-    configure(load(Logging, os.environ), service="trainer", secrets=secrets_of(os.environ))
+    worker, logging = load(Worker, os.environ), load(Logging, os.environ)
+    name = worker_name(worker)
+    configure(logging, service="trainer", instance=name, secrets=secrets_of(os.environ))
+    with Exporting(load(Tracing, os.environ), service="trainer", instance=name):
+        await run(worker, logging, steps, preload)
+
+
+async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preload: Sequence[str]) -> None:
     stop = stop_on_signals()
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
-    worker = load(Worker, os.environ)
     keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
     layers = sandbox_choice.chosen(trainer.trainer_sandbox)
@@ -74,6 +82,7 @@ async def main(steps: Mapping[str, str] = STEPS, preload: Sequence[str] = PRELOA
                 preload=preload,
                 threads=trainer.trainer_threads,
                 layers=layers,
+                log_level=logging.log_level,
                 disk_bytes=trainer.trainer_scratch_bytes or sandbox_disk.half_of_free(cache_dir),
             ) as children,
             open_resources(

@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +23,7 @@ import msgspec
 import structlog
 
 from services.trainer import sandbox_disk
+from services.trainer.child_log import Heard
 from services.trainer.child_main import FAILURE_FILE, RESULT_FILE, Request
 from services.trainer.child_memory import group_exceeds
 from services.trainer.child_outcome import ChildCancelled, ChildFailed, out_of_memory, outcome
@@ -31,6 +31,7 @@ from services.trainer.child_process import Ended, ForkServer, Run, child_environ
 from services.trainer.sandbox import Layers
 from services.trainer.sandbox_choice import held
 from services.trainer.sandbox_disk import NEARLY_FULL
+from services.trainer.step_record import watched
 from shared.errors import ConfigurationError
 
 log = structlog.get_logger(__name__)
@@ -50,7 +51,8 @@ class Children:
     `steps` maps the names `run` takes to "module:function"; nothing else can be run. `preload` names the
     modules that the fork server imports (those of the steps are added), `threads` caps what each library
     starts in a step, and of `environ` (default: the process's) only what is harmless reaches a step.
-    `layers` keep a step in (default: all that hold on this machine), and `disk_bytes` is what it may write.
+    `layers` keep a step in (default: all that hold on this machine), `disk_bytes` is what it may write, and
+    `log_level` the trainer's, by which what is logged in a step is heard.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Children:
         environ: Mapping[str, str] | None = None,
         layers: Layers | None = None,
         disk_bytes: int = DISK_BYTES,
+        log_level: str = "warning",
     ) -> None:
         self._steps = dict(steps)
         modules = [target.partition(":")[0] for target in steps.values()]
@@ -69,6 +72,7 @@ class Children:
         self._environ = child_environ(os.environ if environ is None else environ, threads)
         self._layers = held() if layers is None else layers
         self._disk_bytes = disk_bytes
+        self._log_level = log_level
         self._server: ForkServer | None = None
         self._closed = False
 
@@ -153,26 +157,24 @@ class Children:
             disk_bytes=self._disk_bytes,
             reads=[str(path.absolute()) for path in reads],
             layers=self._layers,
+            log_level=self._log_level,
         )
-        started = time.monotonic()
-        with _Stops(timeout_s, cancelled) as stops:
-            ended = await self._ended(request, on_progress, stops)
-        log.info(
-            "child_ended",
-            step=step,
-            code=ended.code,
-            seconds=round(time.monotonic() - started, 3),
-            max_rss_kib=ended.max_rss_kib,
-        )
-        return outcome(step, ended, request)
+        with watched(step, on_progress) as (progress, told), _Stops(timeout_s, cancelled) as stops:
+            ended = await self._ended(request, progress, Heard(step), stops)
+            told(ended.code, ended.max_rss_kib)
+            return outcome(step, ended, request)
 
     async def _ended(
-        self, request: Request, on_progress: Callable[[float, str], None] | None, stops: _Stops
+        self,
+        request: Request,
+        on_progress: Callable[[float, str], None] | None,
+        heard: Heard,
+        stops: _Stops,
     ) -> Ended:
         for _ in range(3):
             server = await self._serving(stops)
             try:
-                run = server.fork(request, on_progress)
+                run = server.fork(request, on_progress, heard)
             except (ConnectionError, BlockingIOError):
                 server.lost = True
                 continue
@@ -183,6 +185,7 @@ class Children:
                         await stops.wait(run.ended, exceeded)
             finally:
                 await _stop(run, server)
+                heard.end()
             ended = run.ended.result()
             if run.pid is not None or ended.refused:
                 return ended

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from services.trainer import sandbox, sandbox_disk
+from services.trainer.child_log import tell_over
 from services.trainer.sandbox import Layers
 from shared.errors import TrainyardError
 
@@ -55,7 +56,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 class Request(msgspec.Struct, kw_only=True):
     """What the trainer asks for. `target` is "module:function"; `payload` its keyword arguments as JSON.
-    The step may write in `scratch` up to `disk_bytes` and read the paths in `reads`; `layers` keep it in."""
+    The step may write in `scratch` up to `disk_bytes` and read the paths in `reads`; `layers` keep it in.
+    `log_level` is the trainer's."""
 
     target: str
     payload: dict[str, msgspec.Raw]
@@ -64,6 +66,7 @@ class Request(msgspec.Struct, kw_only=True):
     disk_bytes: int
     reads: list[str]
     layers: Layers
+    log_level: str = "warning"
 
 
 class Failure(msgspec.Struct, kw_only=True):
@@ -188,6 +191,8 @@ def _mapped_bytes() -> int:
 
 def _work(request: Request, progress_fd: int) -> int:
     scratch = Path(request.scratch)
+    os.set_blocking(progress_fd, False)
+    tell_over(progress_fd, request.log_level)
     try:
         step = _resolve(request.target)
         arguments = _arguments(step, request.payload)
@@ -234,8 +239,6 @@ def _plain(value: Any) -> Any:
 
 
 def _reporter(fd: int) -> Callable[..., None]:
-    os.set_blocking(fd, False)
-
     def progress(done: float, message: str = "") -> None:
         # short enough that the pipe takes a line whole or not at all; a full pipe costs an update, not time
         line = msgspec.json.encode((float(done), str(message)[:300])) + b"\n"

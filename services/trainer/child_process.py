@@ -143,8 +143,14 @@ class ForkServer:
             self._loop.add_reader(self._control.fileno(), self._on_control)
         return self._state
 
-    def fork(self, request: Request, on_progress: Callable[[float, str], None] | None) -> Run:
-        """Ask for a child. Raises ConnectionError or BlockingIOError where the server is gone or hangs."""
+    def fork(
+        self,
+        request: Request,
+        on_progress: Callable[[float, str], None] | None,
+        on_said: Callable[[bytes], None],
+    ) -> Run:
+        """Ask for a child; what it logs comes to `on_said`. Raises ConnectionError or BlockingIOError where
+        the server is gone or hangs."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             link, link_theirs = socket.socketpair()
             ours.callback(link.close)
@@ -159,7 +165,7 @@ class ForkServer:
             output = os.open(Path(request.scratch, OUTPUT_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             theirs.callback(os.close, output)
             socket.send_fds(self._control, [b"+"], [link_theirs.fileno(), file.fileno(), progress_w, output])
-            run = Run(link, progress_r, on_progress)
+            run = Run(link, progress_r, on_progress, on_said)
             ours.pop_all()  # they are the run's now
             return run
 
@@ -211,13 +217,18 @@ class Ended(msgspec.Struct):
 
 
 class Run:
-    """One child: its number, its progress, its end."""
+    """One child: its number, its progress, what it logs, its end."""
 
     def __init__(
-        self, link: socket.socket, progress_r: int, on_progress: Callable[[float, str], None] | None
+        self,
+        link: socket.socket,
+        progress_r: int,
+        on_progress: Callable[[float, str], None] | None,
+        on_said: Callable[[bytes], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._link, self._progress_r, self._on_progress = link, progress_r, on_progress
+        self._on_said = on_said
         self.pid: int | None = None
         self.started: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[Ended] = self._loop.create_future()
@@ -269,7 +280,7 @@ class Run:
             self._end(Ended(None))
 
     def _on_progress_data(self) -> bool:
-        """Hand on what was said; a flood loses all but its latest lines. False where there was nothing."""
+        """Hand on what was said; a flood of progress loses all but its latest. False where nothing was."""
         try:
             data = os.read(self._progress_r, _READ)
         except BlockingIOError:
@@ -279,7 +290,13 @@ class Run:
             return False
         *lines, self._line = (self._line + data).split(b"\n")
         self._line = self._line[:_READ]
-        for line in lines[-_PROGRESS_KEPT:]:
+        progress = []
+        for line in lines:
+            if line.startswith(b"{"):
+                self._on_said(line)
+            else:
+                progress.append(line)
+        for line in progress[-_PROGRESS_KEPT:]:
             self._report(line)
         return True
 

@@ -7,6 +7,7 @@ import asyncio
 
 from services.trainer import sandbox_disk
 from services.trainer.workbench import Workbench
+from shared import observing
 from shared.db import candidates, orphans
 from shared.metrics import DISK_FREE
 
@@ -29,7 +30,10 @@ class Sweep:
             await bench.changed(task_id)
         async with bench.db.transaction() as c:
             late = await candidates.skip_overdue(c, "the time budget was used up before it began")
-            ended = [(row["task_id"], await bench.go_on(c, row["task_id"], row["user_id"])) for row in late]
+            ended = []
+            for row in late:
+                with observing.goes_back("time is up", row):
+                    ended.append((row["task_id"], await bench.go_on(c, row["task_id"], row["user_id"])))
         for task_id, asked in ended:
             await bench.changed(task_id, *asked)
         await self._forget_now_and_then()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection
 from shared.errors import LeaseLost, NoRoom, StorageUnavailable, TrainyardError
+from shared.metrics import FIT_SECONDS
 from shared.queue import announce, hint
 from shared.resources import Resources
 from shared.settings import Tables
@@ -90,6 +92,21 @@ async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
         await end(working, stopping)
 
 
+@contextlib.contextmanager
+def _timed(model_name: str | None) -> Iterator[None]:
+    """Around a step for a candidate of this model: the metric of how long its steps take."""
+    began, outcome = time.monotonic(), "failed"
+    try:
+        yield
+        outcome = "done"
+    except (ChildCancelled, asyncio.CancelledError):
+        outcome = "cancelled"
+        raise
+    finally:
+        if model_name is not None:
+            FIT_SECONDS.labels(model_name, outcome).observe(time.monotonic() - began)
+
+
 class Workbench:
     """What the process has open, and how results are recorded."""
 
@@ -135,9 +152,10 @@ class Workbench:
         # reading and profiling a table is not part of any budget, but it may not hang either
         options = {"timeout_s": self.profile_s, **options}
         try:
-            return await self.children.run(
-                step, payload, scratch=scratch, memory_bytes=self.memory, **options
-            )
+            with _timed(payload.get("model_name")):
+                return await self.children.run(
+                    step, payload, scratch=scratch, memory_bytes=self.memory, **options
+                )
         except ChildCancelled:
             raise Stopped from None
         except ChildFailed as error:

@@ -241,11 +241,12 @@ async def take_back(c: Connection) -> list[uuid.UUID]:
 
 async def skip_overdue(c: Connection, reason: str) -> list[Any]:
     """queued → skipped where the task's time is over and nobody holds the fit, and their jobs with them:
-    `task_id, user_id` of the tasks."""
+    `task_id, user_id` of the tasks, and the `request_id, traceparent` that their jobs go back to."""
     rows = await c.fetch(
         """
         WITH late AS (
-            SELECT c.id FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
+            SELECT c.id, j.request_id, j.traceparent
+            FROM trainyard.candidates c JOIN trainyard.tasks t ON t.id = c.task_id
             JOIN trainyard.jobs j ON j.kind = 'fit' AND j.subject_id = c.id
             WHERE c.status = 'queued' AND t.status = 'running'
               AND (j.lease_until IS NULL OR j.lease_until < now())
@@ -255,7 +256,8 @@ async def skip_overdue(c: Connection, reason: str) -> list[Any]:
             DELETE FROM trainyard.jobs j USING late WHERE j.kind = 'fit' AND j.subject_id = late.id
         )
         UPDATE trainyard.candidates c SET status = 'skipped', reason = $1, finished_at = now()
-        FROM late WHERE c.id = late.id RETURNING c.task_id, c.user_id
+        FROM late WHERE c.id = late.id
+        RETURNING c.task_id, c.user_id, late.request_id, late.traceparent
         """,
         reason,
     )

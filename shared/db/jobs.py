@@ -15,6 +15,8 @@ import msgspec
 
 from shared.contracts import ENSEMBLES, JobKind, uuid7
 from shared.db.pool import Connection
+from shared.logging import request_id
+from shared.tracing import traceparent
 
 MAX_TRIES = 3
 """Claims after which a job that never ended is given up."""
@@ -31,6 +33,38 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     created_at: dt.datetime
     queued_at: dt.datetime
+    task_id: uuid.UUID | None = None
+    """The run that a candidate's job belongs to."""
+    request_id: str | None = None
+    """Of the request that it goes back to."""
+    traceparent: str | None = None
+    """The span that asked for it."""
+    waited_s: float = 0.0
+    """From when it could have been done to its claim."""
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What it is known by in logs and traces: of its subject, its user, its request."""
+        found = {
+            _SUBJECTS.get(self.kind, "subject_id"): self.subject_id,
+            "task_id": self.subject_id if self.kind in _OF_A_RUN else self.task_id,
+            "user_id": self.user_id,
+            "request_id": self.request_id,
+        }
+        return {name: str(value) for name, value in found.items() if value is not None}
+
+
+_OF_A_RUN = frozenset({JobKind.PLAN, JobKind.FINISH, JobKind.BUNDLE})
+_SUBJECTS = {
+    JobKind.PROFILE: "file_id",
+    JobKind.FIT: "candidate_id",
+    JobKind.CONVERT: "candidate_id",
+    JobKind.CONVERT_ONNX: "candidate_id",
+    JobKind.SAVE: "model_id",
+    JobKind.EXPORT: "user_id",
+    JobKind.ERASE: "user_id",
+} | dict.fromkeys(_OF_A_RUN, "task_id")
+"""What a job's subject is an id of. A purge's is a run's or a file's."""
 
 
 async def insert(
@@ -49,12 +83,15 @@ async def insert(
     `attempt`: where the subject has been worked on before, its last attempt, so that tokens grow.
     `queued_at`: its place in the user's queue, where that is another's (default: now).
     `needs`: what a worker has to know of to claim it, words of `shared.needs`.
+
+    It goes back to the request that is bound to the log here, and its trace goes on from the span around.
     """
     job_id: uuid.UUID = await c.fetchval(
         """
         WITH added AS (
-            INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, attempt, queued_at, needs)
-            VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()), $7)
+            INSERT INTO trainyard.jobs
+                (id, kind, subject_id, user_id, attempt, queued_at, needs, request_id, traceparent)
+            VALUES ($1, $2, $3, $4, $5, coalesce($6, clock_timestamp()), $7, $8, $9)
             ON CONFLICT (kind, subject_id) DO NOTHING RETURNING id
         )
         SELECT id FROM added
@@ -68,6 +105,8 @@ async def insert(
         attempt,
         queued_at,
         ", ".join(needs) or None,
+        request_id(),
+        traceparent(),
     )
     return job_id
 
@@ -78,7 +117,8 @@ async def insert_or_lock(
     """As `insert`, but waits for whoever has the row locked: after this it is there until the commit."""
     job_id: uuid.UUID = await c.fetchval(
         """
-        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, needs) VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO trainyard.jobs (id, kind, subject_id, user_id, needs, request_id, traceparent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (kind, subject_id) DO UPDATE SET sent_at = NULL
         RETURNING id
         """,
@@ -87,6 +127,8 @@ async def insert_or_lock(
         subject_id,
         user_id,
         ", ".join(needs) or None,
+        request_id(),
+        traceparent(),
     )
     return job_id
 
@@ -210,12 +252,17 @@ async def claim(
             SET attempt = attempt + 1, tries = tries + 1, owner = $2,
                 lease_until = now() + make_interval(secs => $3)
             FROM next WHERE j.id = next.id
-            RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at, j.queued_at
+            RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at, j.queued_at,
+                j.request_id, j.traceparent,
+                extract(epoch FROM clock_timestamp() - greatest(j.created_at, j.run_after))::float8
+                    AS waited_s
         ), turn AS (
             INSERT INTO trainyard.turns (user_id, last_claim) SELECT user_id, clock_timestamp() FROM claimed
             ON CONFLICT (user_id) DO UPDATE SET last_claim = excluded.last_claim
         )
-        SELECT * FROM claimed
+        SELECT claimed.*,
+            (SELECT c.task_id FROM trainyard.candidates c WHERE c.id = claimed.subject_id) AS task_id
+        FROM claimed
         """,
         [str(k) for k in kinds],
         owner,
@@ -315,6 +362,8 @@ async def exhausted(
             WHERE kind = ANY($1) AND tries >= $4 AND (lease_until IS NULL OR lease_until < now())
             LIMIT 20 FOR UPDATE SKIP LOCKED)
         RETURNING j.id, j.kind, j.subject_id, j.user_id, j.attempt, j.tries, j.created_at, j.queued_at,
+            j.request_id, j.traceparent,
+            (SELECT c.task_id FROM trainyard.candidates c WHERE c.id = j.subject_id) AS task_id,
             coalesce(j.last_error, 'its worker died ' || j.tries || ' times') AS last_error
         """,
         [str(k) for k in kinds],
@@ -328,20 +377,6 @@ async def exhausted(
         reason = fields.pop("last_error")
         jobs.append((msgspec.convert(fields, Job), reason))
     return jobs
-
-
-async def backlog(c: Connection) -> list[Any]:
-    """`kind, waiting, running, oldest_s` for each kind there is, for the metrics."""
-    return await c.fetch(
-        """
-        SELECT kind,
-            count(*) FILTER (WHERE lease_until IS NULL OR lease_until < now()) AS waiting,
-            count(*) FILTER (WHERE lease_until >= now()) AS running,
-            coalesce(extract(epoch FROM max(now() - created_at)
-                FILTER (WHERE lease_until IS NULL OR lease_until < now())), 0)::float8 AS oldest_s
-        FROM trainyard.jobs GROUP BY kind
-        """
-    )
 
 
 async def stop_task(c: Connection, task_id: uuid.UUID) -> int:

@@ -10,6 +10,7 @@ from aiobotocore.config import AioConfig
 
 from shared.settings import S3, reveal
 from shared.storage.store import Store
+from shared.storage.watched import Watched
 
 
 @asynccontextmanager
@@ -41,4 +42,4 @@ async def open_store(settings: S3) -> AsyncIterator[Store]:
         signer = await stack.enter_async_context(
             session.client("s3", endpoint_url=public or None, config=config)
         )
-        yield Store(client, signer, settings)
+        yield Store(Watched(client), signer, settings)

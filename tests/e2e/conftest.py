@@ -11,6 +11,7 @@ from tests.e2e import stack as stacks
 from tests.e2e import tables
 from tests.e2e.person import Person
 from tests.e2e.stack import Stack
+from tests.integration.otlp import Receiver, receiving
 
 BUDGET_S = 150
 """Above what the runs take on a slow machine: here every model is wanted, not what a budget leaves."""
@@ -19,8 +20,16 @@ FOLDS = 3
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with stacks.running(tmp_path_factory.mktemp("stack")) as stack:
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """Whom the stack sends its traces to."""
+    with receiving(tmp_path_factory.mktemp("otlp")) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
+    traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    with stacks.running(tmp_path_factory.mktemp("stack"), **traced) as stack:
         yield stack
 
 

@@ -27,12 +27,13 @@ class Stack(NamedTuple):
 
 
 @contextlib.contextmanager
-def running(directory: Path) -> Iterator[Stack]:
-    """`python -m deploy.local` on a data directory and a port of its own, for as long as the block lasts."""
+def running(directory: Path, **variables: str) -> Iterator[Stack]:
+    """`python -m deploy.local` on a data directory and a port of its own, with these variables of its
+    environment, for as long as the block lasts."""
     port = ports.free(1)[0]
     process = subprocess.Popen(
         [sys.executable, "-m", "deploy.local", "--data-dir", str(directory), "--port", str(port)],
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": os.environ["PATH"]} | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -55,8 +55,10 @@ async def get_readiness(api: NamedDependency[Context]) -> Response[Ready]:
 @get(
     "/metrics", media_type=MediaType.TEXT, summary="Metrics for Prometheus", responses=responses(public=True)
 )
-async def get_metrics() -> Response[bytes]:
-    """Requests by route and status, and how long they took."""
+async def get_metrics(api: NamedDependency[Context]) -> Response[bytes]:
+    """Requests by route and status and how long they took; jobs that wait and that are under way in the whole
+    installation, which are left out while Postgres is away."""
+    await api.backlog.look()
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -17,6 +18,7 @@ from litestar import Litestar
 from services.api.app import create_app
 from services.api.connections import guarded, watch
 from services.api.context import load_settings
+from services.api.secrets_again import read_again
 from shared.errors import ConfigurationError
 from shared.logging import configure
 from shared.settings import Api, secrets_of
@@ -30,14 +32,16 @@ WRONG_CONFIGURATION = 2
 class Server(uvicorn.Server):
     """Answers long polls at once when it is told to stop, instead of letting them run out."""
 
-    def __init__(self, config: uvicorn.Config, app: Litestar) -> None:
+    def __init__(self, config: uvicorn.Config, app: Litestar, hide: Callable[[], None]) -> None:
         super().__init__(config)
         self._litestar = app
+        self._hide = hide
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._litestar.openapi_schema.to_schema()  # before anybody waits for it
         await super().startup(sockets)
         self._watching = asyncio.create_task(watch(self.server_state.connections))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._read_secrets_again)
         # what is there now stays: the collector need not go over all of it again and again
         gc.collect()
         gc.freeze()
@@ -45,6 +49,11 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         self._watching.cancel()
+
+    def _read_secrets_again(self) -> None:
+        context = self._litestar.state.get("context")
+        if context is not None:
+            read_again(context.tokens, os.environ, self._hide)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         context = self._litestar.state.get("context")
@@ -97,7 +106,7 @@ def main() -> int:
         forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = Server(config, app)
+    server = Server(config, app, log_as_set)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises what it caught once more when it is done: being told to stop is no failure
         signal.signal(number, lambda *_: sys.exit(0))

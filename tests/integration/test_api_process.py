@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import httpx
 
@@ -25,11 +26,11 @@ def command_environment(env: Mapping[str, str], **more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def process(env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(env: Mapping[str, str], **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     (port,) = ports.free(1)
     running = subprocess.Popen(
         [sys.executable, "-m", "services.api"],
-        env=command_environment(env, PORT=str(port), AUTH_DEV_LOGIN="true"),
+        env=command_environment(env, PORT=str(port), AUTH_DEV_LOGIN="true", **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -104,3 +105,37 @@ async def test_downloads_over_a_real_connection(
         running.send_signal(signal.SIGINT)
         output, _ = running.communicate(timeout=15)
         assert (running.returncode, output) == (0, "")
+
+
+def test_a_secret_is_changed_in_its_file_while_requests_come(
+    env: dict[str, str], buckets: None, tmp_path: Path
+) -> None:
+    old, new = "o" * 40, "n" * 40
+    current, previous = tmp_path / "secret", tmp_path / "previous"
+    current.write_text(old)
+    previous.write_text(new)
+    given = {"AUTH_JWT_SECRET": "", "AUTH_JWT_SECRET_FILE": str(current)}
+    given["AUTH_JWT_PREVIOUS_SECRET_FILE"] = str(previous)
+    user = uuid.uuid4()
+
+    def status(http: httpx.Client, secret: str) -> int:
+        # another token each time: what was checked a moment ago is remembered
+        bearer = api_client.token(user, secret=secret, jti=str(uuid.uuid4()))
+        return http.get("/files", headers={"Authorization": f"Bearer {bearer}"}).status_code
+
+    with process(env, **given) as (running, url), httpx.Client(base_url=url, timeout=20) as http:
+        assert [status(http, secret) for secret in (old, new)] == [200, 200]
+        remembered = api_client.token(user, secret=old)
+        assert http.get("/files", headers={"Authorization": f"Bearer {remembered}"}).status_code == 200
+        current.write_text(new)
+        previous.write_text("")
+        running.send_signal(signal.SIGHUP)
+        while status(http, old) == 200:
+            assert status(http, new) == 200
+        assert http.get("/files", headers={"Authorization": f"Bearer {remembered}"}).status_code == 401
+        current.write_text("too short")
+        running.send_signal(signal.SIGHUP)
+        assert running.stdout is not None
+        while "secrets stay as they were" not in running.stdout.readline():
+            pass
+        assert status(http, new) == 200

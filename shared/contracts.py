@@ -563,14 +563,15 @@ class Bundle(Struct, kw_only=True):
 
 
 class Link(Struct, kw_only=True):
-    """What a file download answers to a client that asks for JSON. `types`, of a .skops: what
+    """What a file download answers to a client that asks for JSON. `sha256` is left out of a ZIP that the
+    store put together itself: SHA256SUMS in it has that of every member. `types`, of a .skops: what
     `skops.io.load` has to be told to trust."""
 
     url: str
     filename: str
     size_bytes: int
-    sha256: str
     expires_at: dt.datetime
+    sha256: str | UnsetType = UNSET
     types: list[str] | UnsetType = UNSET
 
 

@@ -16,6 +16,7 @@ from shared.db.migrate import migrate
 from shared.db.pool import Database, open_database
 from shared.settings import S3, Postgres, load
 from shared.storage import open_store
+from tests import s3_elsewhere
 from tests.databases import execute, new_user, with_database
 
 _counter = itertools.count()
@@ -47,7 +48,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
     `DATABASE_URL` is a superuser's; the other two logins exist once migrations have run.
     """
     with embedded.servers(tmp_path_factory.mktemp("servers")) as env:
-        yield env
+        if not s3_elsewhere.is_instead():
+            yield env
+            return
+        other = env | s3_elsewhere.elsewhere() | s3_elsewhere.own_buckets()
+        yield other
+        asyncio.run(s3_elsewhere.remove_buckets(other))
 
 
 @pytest.fixture(scope="session")

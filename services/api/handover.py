@@ -55,12 +55,14 @@ class Download(Struct, frozen=True, kw_only=True):
     filename: str
     content_type: str
     size_bytes: int
-    sha256: str
+    sha256: str | None
+    """None of a ZIP that the store put together itself."""
     types: list[str] | None = None
 
     @property
     def etag(self) -> str:
-        return f'"{self.sha256}"'
+        # a key is never used twice: it names its content as well as a digest does
+        return f'"{self.sha256 or self.key}"'
 
 
 def handed_over(*content_types: str) -> dict[int, ResponseSpec]:
@@ -148,7 +150,7 @@ async def _link(api: Context, user: Identity, file: Download) -> Response[Link]:
         url=url,
         filename=file.filename,
         size_bytes=file.size_bytes,
-        sha256=file.sha256,
+        sha256=UNSET if file.sha256 is None else file.sha256,
         expires_at=expires_at,
         types=UNSET if file.types is None else file.types,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -49,7 +49,7 @@ async def account_json(db: Database, user_id: uuid.UUID, exported_at: dt.datetim
         yield f',"{name}":['.encode()
         between = b"\n"
         async for row in each(db, page, user_id, limit):
-            shown = dict(row)
+            shown = _shown(row)
             if to_row is not None:
                 async with db.transaction() as c:
                     shown = await to_row(c, shown)
@@ -59,11 +59,16 @@ async def account_json(db: Database, user_id: uuid.UUID, exported_at: dt.datetim
     yield b"}\n"
 
 
-_NOT_SHOWN = ("task_id", "user_id", "hmac", "hmac_key_id")
-"""Of a candidate: what its run says already, and what only workers have a use for."""
+_FOR_WORKERS = ("crc32", "etag", "hmac", "hmac_key_id")
+"""What nobody else has a use for."""
+_SAID_BY_ITS_RUN = ("task_id", "user_id")
+
+
+def _shown(row: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    return {k: v for k, v in dict(row).items() if k not in (*_FOR_WORKERS, *without)}
 
 
 async def _run(c: Connection, run: dict[str, Any]) -> dict[str, Any]:
     rows = await candidates.of_task(c, run["id"], run["user_id"])
-    run["candidates"] = [{k: v for k, v in row.items() if k not in _NOT_SHOWN} for row in rows]
+    run["candidates"] = [_shown(row, _SAID_BY_ITS_RUN) for row in rows]
     return run

@@ -1,8 +1,9 @@
-"""Entries → the bytes of a ZIP, in constant memory. No I/O but on the streams it is handed.
+"""Entries → the content of a ZIP, in constant memory. No I/O but on the streams it is handed.
 
-Pickles are stored, not squeezed: compressing is many times slower than a store reads and writes.
-"Stored" is written as deflate's stored blocks (level 0): the method "stored" wants a member's CRC-32
-before its first byte, and that is known only after the last one.
+What is large stands in the archive as it is stored: compressing a pickle is many times slower than a store
+reads and writes, and what is not changed need not even be read. An entry that says where its object is, how
+large it is and what its CRC-32 is, is handed on as a whole, for the store to copy; small ones are read, and
+texts among them squeezed. Only what is large and of unknown CRC-32 is written with its sizes behind it.
 """
 
 from __future__ import annotations
@@ -10,40 +11,35 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
-import stat
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
-from stream_zip import ZIP_AUTO, Method, stream_zip
-
+from services.packager.zip_records import DEFLATED, OLDEST, STORED, Record, directory
 from shared.errors import StorageCorrupt
 
-T = TypeVar("T")
+S = TypeVar("S")
 
 SUMS = "SHA256SUMS"
-BLOCK_BYTES = 2**20
-_MODE = stat.S_IFREG | 0o644
+SMALL_BYTES = 5 * 2**20
+"""Below this a member is read before its header is written; S3 copies no part that is smaller."""
 
 _TEXT_LEVEL = 6
 _TEXTS = frozenset({"csv", "json", "md", "py", "svg", "txt"})
 
-_OLDEST = dt.datetime(1980, 1, 1, tzinfo=dt.UTC)
-"""MS-DOS time, which every ZIP header holds, begins here."""
-
-_UNKNOWN = 2**62
-"""Bytes, for what is written as if it were too large for the plain format."""
-
-_NEWEST = dt.datetime(2038, 1, 1, tzinfo=dt.UTC)
-"""The Unix time beside it is 32 bits wide."""
+_WIDE_BYTES = 2**32 - 2**24
+"""From here on what is written in deflate's stored blocks may need more than 32 bits: they take five bytes
+every 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One member: `size` in bytes and `sha256` hexadecimal where they are known beforehand.
+class Entry(Generic[S]):
+    """One member: `size` in bytes, `sha256` hexadecimal and `crc32` where they are known beforehand.
 
-    `chunks` is asked for bytes only when the member's turn comes.
+    `chunks` is asked for bytes only when the member's turn comes, and not at all where all three are known
+    and `source` says which object of the store it is.
     """
 
     name: str
@@ -51,61 +47,199 @@ class Entry:
     mtime: dt.datetime
     chunks: AsyncIterator[bytes]
     sha256: str | None = None
+    crc32: int | None = None
+    source: S | None = None
     squeeze: bool = True
     """False: as it is, although its name is a text's."""
 
 
-async def zip_stream(entries: AsyncIterable[Entry]) -> AsyncGenerator[bytes, None]:
-    """The ZIP (ZIP64 where a size or an offset needs it), in blocks of one MiB.
+async def zip_contents(entries: AsyncIterable[Entry[S]]) -> AsyncGenerator[bytes | S, None]:
+    """The ZIP (ZIP64 where a number needs it): bytes, and in their place between them the sources of large
+    members.
 
-    The same entries give the same bytes. The last member is SHA256SUMS, as `sha256sum -c` reads it,
-    with the digests of what really went into the archive. Raises StorageCorrupt where a member's
-    bytes are not those announced, ValueError for names that are taken or lead out of the folder
-    they are unpacked in; what the streams raise passes through.
+    The same entries give the same content. The last member is SHA256SUMS, as `sha256sum -c` reads it, with
+    the digests of what went into the archive; a source's is the one announced, which whoever copies it has
+    to hold it to. Raises StorageCorrupt where a member's bytes are not those announced, ValueError for names
+    that are taken or lead out of the folder they are unpacked in; what the streams raise passes through.
     """
-    # stream-zip pulls, and its own async face pulls from threads of the loop's shared pool, all of
-    # which a few archives at once could hold while they wait for work that needs one
-    async with _Puller() as puller:
-        archive = iter(stream_zip(_members(entries, puller), chunk_size=BLOCK_BYTES))
-        while block := await puller.run(lambda: next(archive, b"")):
+    archive = _Archive()
+    try:
+        async for entry in entries:
+            member = archive.member(entry)
+            async with aclosing(member):
+                async for content in member:
+                    yield content
+        for block in archive.end():
             yield block
+    finally:
+        if close := getattr(entries, "aclose", None):
+            await close()
 
 
-Member = tuple[str, dt.datetime, int, Method, Iterator[bytes]]
+class _Archive:
+    """What has been written so far."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.records: list[Record] = []
+        self.digests: dict[str, str] = {}
+        self.taken = {SUMS.casefold()}
+        self.newest = OLDEST
+
+    async def member(self, entry: Entry[S]) -> AsyncGenerator[bytes | S, None]:
+        _check_name(entry.name, self.taken)
+        self.newest = max(self.newest, entry.mtime)
+        if entry.source is not None and _is_copied(entry):
+            assert entry.size is not None and entry.crc32 is not None and entry.sha256 is not None
+            record = self._record(entry, STORED, size=entry.size, packed=entry.size, crc32=entry.crc32)
+            yield self._add(record, record.header())
+            self.offset += entry.size
+            self.digests[entry.name] = entry.sha256
+            yield entry.source
+            return
+        async with aclosing(_chunks(entry.chunks)) as chunks:
+            read, ended = await _beginning(chunks, entry.size)
+            if ended:
+                yield await self._small(entry, b"".join(read))
+                return
+            async for block in self._streamed(entry, _again(read, chunks)):
+                yield block
+
+    async def _small(self, entry: Entry[S], data: bytes) -> bytes:
+        """Header and bytes, squeezed where that is worth it."""
+        digest, crc32, squeezed = await asyncio.to_thread(_pack, data, _is_text(entry))
+        self._check(entry, len(data), digest)
+        method, packed = (DEFLATED, squeezed) if len(squeezed) < len(data) else (STORED, data)
+        record = self._record(entry, method, size=len(data), packed=len(packed), crc32=crc32)
+        return self._add(record, record.header() + packed)
+
+    async def _streamed(
+        self, entry: Entry[S], chunks: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """With its sizes behind it. What is not squeezed is deflate's stored blocks all the same: where the
+        sizes follow, readers that only go forward need a method that knows its own end."""
+        wide = entry.size is None or entry.size >= _WIDE_BYTES
+        record = replace(self._record(entry, DEFLATED), follows=True, wide=wide)
+        self.offset += len(header := record.header())
+        yield header
+        packing, packed = _Packing(_TEXT_LEVEL if _is_text(entry) else 0), 0
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                block = await asyncio.to_thread(packing.add, chunk)
+                if entry.size is not None and packing.size > entry.size:
+                    break
+                packed += len(block)
+                if block:
+                    yield block
+        self._check(entry, packing.size, packing.sha256.hexdigest())
+        last = packing.end()
+        packed += len(last)
+        record = replace(record, size=packing.size, packed=packed, crc32=packing.crc32)
+        self.offset += packed
+        yield last + self._add(record, record.descriptor())
+
+    def end(self) -> list[bytes]:
+        """The digests, and the directory."""
+        sums = "".join(f"{digest}  {name}\n" for name, digest in self.digests.items()).encode()
+        _, crc32, squeezed = _pack(sums, True)
+        method, packed = (DEFLATED, squeezed) if len(squeezed) < len(sums) else (STORED, sums)
+        record = Record(
+            name=SUMS,
+            mtime=self.newest,
+            method=method,
+            offset=self.offset,
+            size=len(sums),
+            packed=len(packed),
+            crc32=crc32,
+        )
+        return [self._add(record, record.header() + packed), directory(self.records, self.offset)]
+
+    def _record(
+        self, entry: Entry[S], method: int, *, size: int = 0, packed: int = 0, crc32: int = 0
+    ) -> Record:
+        return Record(
+            name=entry.name,
+            mtime=entry.mtime,
+            method=method,
+            offset=self.offset,
+            size=size,
+            packed=packed,
+            crc32=crc32,
+        )
+
+    def _add(self, record: Record, content: bytes) -> bytes:
+        """Note a member, and what is written of it now."""
+        self.records.append(record)
+        self.offset += len(content)
+        return content
+
+    def _check(self, entry: Entry[S], size: int, digest: str) -> None:
+        """Raise StorageCorrupt unless the member is what was announced; note its digest."""
+        if size != (size if entry.size is None else entry.size) or digest != (entry.sha256 or digest):
+            raise StorageCorrupt(member=entry.name, expected=(entry.size, entry.sha256), found=(size, digest))
+        self.digests[entry.name] = digest
 
 
-def _members(entries: AsyncIterable[Entry], puller: _Puller) -> Iterator[Member]:
-    digests: dict[str, str] = {}
-    taken = {SUMS.casefold()}
-    newest = _OLDEST
-    for entry in puller.each(entries):
-        _check_name(entry.name, taken)
-        mtime = min(max(entry.mtime.astimezone(dt.UTC), _OLDEST), _NEWEST)
-        newest = max(newest, mtime)
-        method = _method(entry.name, entry.size, entry.squeeze)
-        yield entry.name, mtime, _MODE, method, _bytes(entry, puller, digests)
-    sums = "".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()
-    yield SUMS, newest, _MODE, _method("sums.txt", len(sums)), iter([sums])
+class _Packing:
+    """A deflate stream, and the size and digests of what went into it."""
+
+    def __init__(self, level: int) -> None:
+        self.sha256, self.crc32, self.size = hashlib.sha256(), 0, 0
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+
+    def add(self, chunk: bytes) -> bytes:
+        self.sha256.update(chunk)
+        self.crc32 = zlib.crc32(chunk, self.crc32)
+        self.size += len(chunk)
+        return self._deflate.compress(chunk)
+
+    def end(self) -> bytes:
+        return self._deflate.flush()
 
 
-def _bytes(entry: Entry, puller: _Puller, digests: dict[str, str]) -> Iterator[bytes]:
-    """The member's chunks, counted and hashed on their way."""
-    digest, size = hashlib.sha256(), 0
-    for chunk in puller.each(entry.chunks):
-        digest.update(chunk)
-        size += len(chunk)
-        if entry.size is not None and size > entry.size:
-            break
+def _pack(data: bytes, text: bool) -> tuple[str, int, bytes]:
+    """SHA-256, CRC-32, and it squeezed if it is a text; else as it is."""
+    squeezed = zlib.compress(data, _TEXT_LEVEL, -zlib.MAX_WBITS) if text else data
+    return hashlib.sha256(data).hexdigest(), zlib.crc32(data), squeezed
+
+
+def _is_copied(entry: Entry[S]) -> bool:
+    known = None not in (entry.size, entry.sha256, entry.crc32)
+    return known and (entry.size or 0) >= SMALL_BYTES
+
+
+def _is_text(entry: Entry[S]) -> bool:
+    return entry.squeeze and entry.name.rpartition(".")[2].lower() in _TEXTS
+
+
+async def _beginning(chunks: AsyncIterator[bytes], size: int | None) -> tuple[list[bytes], bool]:
+    """The first `SMALL_BYTES` or a little more, and whether that is all. No more than just over `size`."""
+    read, total = [], 0
+    async for chunk in chunks:
+        read.append(chunk)
+        total += len(chunk)
+        if size is not None and total > size:
+            return read, True  # too much: what is compared next says so
+        if total >= SMALL_BYTES:
+            return read, False
+    return read, True
+
+
+async def _again(read: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    while read:
+        yield read.pop(0)
+    async for chunk in chunks:
         yield chunk
-    found = digest.hexdigest()
-    if size != (size if entry.size is None else entry.size) or found != (entry.sha256 or found):
-        raise StorageCorrupt(member=entry.name, expected=(entry.size, entry.sha256), found=(size, found))
-    digests[entry.name] = found
 
 
-def _method(name: str, size: int | None, squeeze: bool = True) -> Method:
-    text = squeeze and name.rpartition(".")[2].lower() in _TEXTS
-    return ZIP_AUTO(_UNKNOWN if size is None else size, level=_TEXT_LEVEL if text else 0)
+async def _chunks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """What can be closed, and closes what it reads."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if close := getattr(chunks, "aclose", None):
+            await close()
 
 
 def _check_name(name: str, taken: set[str]) -> None:
@@ -116,60 +250,3 @@ def _check_name(name: str, taken: set[str]) -> None:
     if name.casefold() in taken:
         raise ValueError(f"a second member of the name {name!r}")
     taken.add(name.casefold())
-
-
-class _Puller:
-    """A thread of its own for synchronous code that pulls from asynchronous streams.
-
-    The loop waits in `run` for the thread, the thread in `each` for the loop. Leaving, early or
-    not, wakes the thread, waits until it is idle, and closes the streams left half-read.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, "zip")
-        self._running: asyncio.Future[Any] | None = None
-        self._step: asyncio.Task[Any] | None = None
-        self._open: list[AsyncIterator[Any]] = []
-        self._left = False
-
-    async def __aenter__(self) -> _Puller:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._left = True
-        if self._step is not None:
-            self._step.cancel()
-        if self._running is not None:
-            await asyncio.gather(self._running, return_exceptions=True)
-        self._thread.shutdown(wait=False)
-        for stream in reversed(self._open):
-            if close := getattr(stream, "aclose", None):
-                await close()
-
-    async def run(self, step: Callable[[], T]) -> T:
-        """Run a step in the thread."""
-        running = self._loop.run_in_executor(self._thread, step)
-        self._running = running
-        # a cancellation must not lose the future: the thread goes on until `__aexit__` wakes it
-        return await asyncio.shield(running)
-
-    def each(self, stream: AsyncIterable[T]) -> Iterator[T]:
-        """In the thread: the items of an asynchronous stream."""
-        iterator = aiter(stream)
-        self._open.append(iterator)
-
-        async def step() -> T:
-            # noted here, in the loop: the thread could be too late to note what it waits for
-            self._step = asyncio.current_task()
-            if self._left:
-                raise asyncio.CancelledError
-            return await anext(iterator)
-
-        while True:
-            try:
-                item = asyncio.run_coroutine_threadsafe(step(), self._loop).result()
-            except StopAsyncIteration:
-                self._open.remove(iterator)
-                return
-            yield item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from services.packager.bundle import Entry
 from shared import leaderboard
 from shared.contracts import ConversionStatus, TaskType
 from shared.db.candidates import leaderboard_row
-from shared.storage import Store, model_key, onnx_key, plot_key, report_key
+from shared.storage import ObjectRef, Store, model_key, onnx_key, plot_key, report_key
 
 GRAPHS = "onnx.json"
 """Says of every model whether it is there as ONNX, and how near to the pickle, or why not."""
@@ -21,55 +22,66 @@ def is_whole(task: Any) -> bool:
     return task["report"] is not None and task["report_attempt"] is not None
 
 
-def entries(store: Store, task: Any, rows: Sequence[Any], graphs: Sequence[Any] = ()) -> list[Entry]:
-    """`best_model.pkl`, every `{slug}.pkl`, the same as `.onnx` where there is one, and `onnx.json`; the
-    report's files, `plots/{slug}_{kind}.svg`.
+def entries(
+    store: Store, task: Any, rows: Sequence[Any], graphs: Sequence[Any] = ()
+) -> list[Entry[ObjectRef]]:
+    """The report's files, `onnx.json` and `plots/{slug}_{kind}.svg`; `best_model.pkl`, every `{slug}.pkl`,
+    and the same as `.onnx` where there is one. What is small comes first: together it may be as much as a
+    store takes as a part, so that less of what follows has to pass through here.
 
     `task` is a row of `tasks.for_work`, `rows` those of `candidates.of_task`, `graphs` those of
     `conversions.of_task` that are ONNX; of a run that has not ended, what there is so far. Sizes and digests
-    are those recorded at training time: `zip_stream` compares them with what the store hands out.
+    are those recorded at training time, which what the store hands out is compared with.
     """
     user_id, task_id = task["user_id"], task["id"]
-    packed = []
+    packed: list[Entry[ObjectRef]] = []
 
-    def add(name: str, bucket: str, key: str, size: int, sha256: str) -> None:
-        packed.append(
-            Entry(
-                name=name,
-                size=size,
-                mtime=task["created_at"],
-                sha256=sha256,
-                chunks=_chunks(store, bucket, key),
-            )
-        )
+    def add(name: str, key: str, stored: Any) -> None:
+        packed.append(stored_entry(store, name, task["created_at"], store.artifacts, key, stored))
 
+    for name, stored in (task["report"] or {}).items():
+        add(name, report_key(user_id, task_id, task["report_attempt"], name), stored)
+    if graphs:
+        packed.append(_text(GRAPHS, json.dumps(_said(graphs), ensure_ascii=False, indent=2) + "\n", task))
     done = [row for row in rows if row["status"] == "done"]
+    for row in done:
+        for plot in row["outcome"]["plots"]:
+            key = plot_key(user_id, task_id, row["model_name"], row["attempt"], plot["kind"])
+            add(f"plots/{row['model_name']}_{plot['kind']}.svg", key, plot)
     if done and task["plan"]:
         plan = task["plan"]
         board = leaderboard.rank(map(leaderboard_row, done), plan["metric"], TaskType(plan["task_type"]))
         slugs = {row["model_name"]: row for row in done}
         top = slugs[board[0].model_name]
         for name, row in [("best_model", top), *slugs.items()]:
-            key = model_key(user_id, task_id, row["model_name"], row["attempt"])
-            add(f"{name}.pkl", store.artifacts, key, row["size_bytes"], row["sha256"])
+            add(f"{name}.pkl", model_key(user_id, task_id, row["model_name"], row["attempt"]), row)
         ready = {row["model_name"]: row for row in graphs if row["status"] == ConversionStatus.READY}
         for name, slug in [("best_model", top["model_name"]), *((slug, slug) for slug in slugs)]:
             # of an attempt that was fitted again since it is another model's
             if slug in ready and ready[slug]["attempt"] == slugs[slug]["attempt"]:
                 graph = ready[slug]
                 key = onnx_key(user_id, task_id, slug, graph["attempt"], graph["conversion"])
-                add(f"{name}.onnx", store.artifacts, key, graph["size_bytes"], graph["sha256"])
-    if graphs:
-        packed.append(_text(GRAPHS, json.dumps(_said(graphs), ensure_ascii=False, indent=2) + "\n", task))
-    for name, stored in (task["report"] or {}).items():
-        key = report_key(user_id, task_id, task["report_attempt"], name)
-        add(name, store.artifacts, key, stored["size_bytes"], stored["sha256"])
-    for row in done:
-        for plot in row["outcome"]["plots"]:
-            key = plot_key(user_id, task_id, row["model_name"], row["attempt"], plot["kind"])
-            name = f"plots/{row['model_name']}_{plot['kind']}.svg"
-            add(name, store.artifacts, key, plot["size_bytes"], plot["sha256"])
+                add(f"{name}.onnx", key, graph)
     return packed
+
+
+def stored_entry(
+    store: Store, name: str, at: dt.datetime, bucket: str, key: str, stored: Any, *, squeeze: bool = True
+) -> Entry[ObjectRef]:
+    """An object as a member. `stored` has its `size_bytes` and `sha256`, and, recorded when it was put,
+    `crc32` and `etag`; of what was put before those were, they are None or missing."""
+    facts = dict(stored)
+    size, sha256 = facts["size_bytes"], facts["sha256"]
+    return Entry(
+        name=name,
+        size=size,
+        mtime=at,
+        sha256=sha256,
+        crc32=facts.get("crc32"),
+        source=ObjectRef(bucket=bucket, key=key, size_bytes=size, sha256=sha256, etag=facts.get("etag")),
+        chunks=_chunks(store, bucket, key),
+        squeeze=squeeze,
+    )
 
 
 def _said(graphs: Sequence[Any]) -> dict[str, Any]:
@@ -88,7 +100,7 @@ def _said(graphs: Sequence[Any]) -> dict[str, Any]:
     return {"models": said}
 
 
-def _text(name: str, text: str, task: Any) -> Entry:
+def _text(name: str, text: str, task: Any) -> Entry[ObjectRef]:
     content = text.encode()
 
     async def once() -> AsyncIterator[bytes]:

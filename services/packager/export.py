@@ -11,8 +11,8 @@ from dataclasses import replace
 import structlog
 
 from services.packager.account_json import DOCUMENTS_AT_A_TIME, ROWS_AT_A_TIME, account_json, each
-from services.packager.bundle import Entry, zip_stream
-from services.packager.contents import entries
+from services.packager.bundle import SMALL_BYTES, Entry, zip_contents
+from services.packager.contents import entries, stored_entry
 from shared.contracts import BEST_MODEL, AuditAction, ConversionFormat
 from shared.db import account, audit, backups, candidates, jobs
 from shared.db.jobs import Job
@@ -21,6 +21,8 @@ from shared.metrics import BUNDLE_BYTES
 from shared.resources import Resources
 from shared.storage import (
     ObjectMissing,
+    ObjectRef,
+    Told,
     belongs_to,
     dataset_key,
     export_key,
@@ -34,6 +36,7 @@ from shared.storage import (
 log = structlog.get_logger(__name__)
 
 LEFT_OUT = "LEFT_OUT.txt"
+GONE = "deleted while the export was made, or lost"
 MOST_DAMAGED = 20
 """Beyond so many objects that are not what was stored, something else is wrong."""
 
@@ -83,18 +86,20 @@ class ExportJobs:
         left_out: dict[str, str] = {}
         while True:
             contents = Contents(self.resources, job.user_id, at, left_out)
+            archive = zip_contents(contents.entries())
             try:
-                stored = await self.store.put_stream(
+                stored = await self.store.put_contents(
                     self.store.bundles,
                     key,
-                    self._counted(job.user_id, contents, total),
+                    archive,
                     content_type="application/zip",
                     filename=f"trainyard_export_{at:%Y-%m-%d}.zip",
+                    told=self._told(job.user_id, total),
                 )
                 break
-            except StorageCorrupt as error:
+            except (StorageCorrupt, ObjectMissing) as error:
                 # found out in the middle of its member, where nothing can be taken back: once more without it
-                member = error.context.get("member")
+                member = contents.member_of(error)
                 if member is None or member in left_out or len(left_out) >= MOST_DAMAGED:
                     raise
                 left_out[member] = "the store does not hold what was put there"
@@ -117,20 +122,20 @@ class ExportJobs:
             if old.key != key:
                 await self.store.delete(self.store.bundles, old.key)
 
-    async def _counted(
-        self, user_id: uuid.UUID, contents: Contents, total: int
-    ) -> AsyncGenerator[bytes, None]:
-        written, last_share = 0, 0.0
-        async with aclosing(zip_stream(contents.entries())) as blocks:
-            async for block in blocks:
-                written += len(block)
-                if (share := min(written / total, 0.99)) - last_share >= 0.02:
-                    last_share = share
-                    async with self.db.transaction() as c:
-                        wanted = await account.export_goes_on(c, user_id, share)
-                    if not wanted:
-                        raise AccountGoes
-                yield block
+    def _told(self, user_id: uuid.UUID, total: int) -> Told:
+        """Records progress. Raises AccountGoes where the export is not wanted any more."""
+        last_share = 0.0
+
+        async def told(written: int) -> None:
+            nonlocal last_share
+            if (share := min(written / total, 0.99)) - last_share >= 0.02:
+                last_share = share
+                async with self.db.transaction() as c:
+                    wanted = await account.export_goes_on(c, user_id, share)
+                if not wanted:
+                    raise AccountGoes
+
+        return told
 
     async def given_up(self, job: Job, error: TrainyardError) -> None:
         async with self.db.transaction() as c:
@@ -155,8 +160,14 @@ class Contents:
         self.at = at
         self.left_out = left_out
         self.missing: dict[str, str] = {}
+        self._names: dict[tuple[str, str], str] = {}
 
-    async def entries(self) -> AsyncIterator[Entry]:
+    def member_of(self, error: TrainyardError) -> str | None:
+        """The member that was being packed when the store said this of its object; None for another's."""
+        where = (error.context.get("bucket", ""), error.context.get("key", ""))
+        return error.context.get("member") or self._names.get(where)
+
+    async def entries(self) -> AsyncIterator[Entry[ObjectRef]]:
         yield self._text("README.txt", README.format(at=f"{self.at:%Y-%m-%d %H:%M} UTC"))
         rows = account_json(self.db, self.user_id, self.at)
         yield Entry(name="account.json", size=None, mtime=self.at, chunks=rows)
@@ -164,30 +175,39 @@ class Contents:
             if entry.name in self.left_out:
                 self.missing[entry.name] = self.left_out[entry.name]
                 continue
+            assert entry.source is not None
+            self._names[entry.source.bucket, entry.source.key] = entry.name
+            if entry.crc32 is not None and entry.source.size_bytes >= SMALL_BYTES:
+                # before its name stands in the archive: what is gone can still be left out
+                if await self.store.head(entry.source.bucket, entry.source.key) is None:
+                    self.missing[entry.name] = GONE
+                    continue
+                yield entry
+                continue
             chunks = _generator(entry.chunks)
             async with aclosing(chunks):
                 try:
-                    # before its name stands in the archive: what is gone can still be left out
                     first = await anext(chunks, b"")
                 except ObjectMissing:
-                    self.missing[entry.name] = "deleted while the export was made, or lost"
+                    self.missing[entry.name] = GONE
                     continue
                 yield replace(entry, chunks=_rest(entry.name, first, chunks))
         if self.missing:
             lines = [f"{name}: {why}\n" for name, why in self.missing.items()]
             yield self._text(LEFT_OUT, "".join(lines))
 
-    async def _stored(self) -> AsyncIterator[Entry]:
+    async def _stored(self) -> AsyncIterator[Entry[ObjectRef]]:
         """Whatever of the account is in the store."""
         store = self.store
         async for file in each(self.db, account.files, self.user_id, DOCUMENTS_AT_A_TIME):
-            yield Entry(
-                name=f"files/{file['id']}/{safe_filename(file['name'])}",
-                size=file["size_bytes"],
-                sha256=file["sha256"],
+            yield stored_entry(
+                store,
+                f"files/{file['id']}/{safe_filename(file['name'])}",
+                file["created_at"],
+                store.datasets,
+                dataset_key(self.user_id, file["id"]),
+                file,
                 squeeze=False,  # an upload may be gigabytes, and the store is faster than that
-                mtime=file["created_at"],
-                chunks=store.stream(store.datasets, dataset_key(self.user_id, file["id"])),
             )
         async for run in each(self.db, account.runs, self.user_id, DOCUMENTS_AT_A_TIME):
             async with self.db.transaction() as c:
@@ -200,24 +220,15 @@ class Contents:
                 slug, attempt = row["model_name"], row["attempt"]
                 key_of = skops_key if row["format"] == ConversionFormat.SKOPS else onnx_key
                 key = key_of(self.user_id, run["id"], slug, attempt, row["conversion"])
-                yield Entry(
-                    name=f"runs/{run['id']}/{slug}.{row['format']}",
-                    size=row["size_bytes"],
-                    sha256=row["sha256"],
-                    mtime=run["created_at"],
-                    chunks=store.stream(store.artifacts, key),
-                )
+                name = f"runs/{run['id']}/{slug}.{row['format']}"
+                yield stored_entry(store, name, run["created_at"], store.artifacts, key, row)
         async for model in each(self.db, account.saved_models, self.user_id, ROWS_AT_A_TIME):
             if model["status"] == "ready" and belongs_to(self.user_id, model["file_path"]):
-                yield Entry(
-                    name=f"models/{model['id']}/{safe_name(model['model_name'])}.pkl",
-                    size=model["file_size"],
-                    sha256=model["sha256"],
-                    mtime=model["created_at"],
-                    chunks=store.stream(store.models, model["file_path"]),
-                )
+                name = f"models/{model['id']}/{safe_name(model['model_name'])}.pkl"
+                facts = dict(model) | {"size_bytes": model["file_size"]}
+                yield stored_entry(store, name, model["created_at"], store.models, model["file_path"], facts)
 
-    def _text(self, name: str, text: str) -> Entry:
+    def _text(self, name: str, text: str) -> Entry[ObjectRef]:
         content = text.encode()
 
         async def once() -> AsyncIterator[bytes]:
@@ -241,5 +252,5 @@ async def _rest(name: str, first: bytes, chunks: AsyncGenerator[bytes, None]) ->
         raise StorageCorrupt(member=name) from error
 
 
-def _plain(error: StorageCorrupt) -> dict[str, str]:
+def _plain(error: TrainyardError) -> dict[str, str]:
     return {k: str(v) for k, v in error.context.items() if k != "member"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
-from services.packager.bundle import Entry, zip_stream
+from services.packager.bundle import zip_contents
 from services.packager.contents import entries, is_whole
 from services.packager.erase import EraseJobs
 from services.packager.export import ExportJobs
@@ -26,6 +26,8 @@ from shared.storage import bundle_key, dataset_key, model_key, safe_name, saved_
 from shared.worker import Handler
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 PICKLE = "application/octet-stream"
 
@@ -100,26 +102,24 @@ class PackagerJobs:
             graphs = await conversions.of_task(c, task["id"], job.user_id, ConversionFormat.ONNX)
         packed = entries(self.store, task, rows, graphs)
         total = sum(entry.size or 0 for entry in packed) or 1
-        written = 0
         last_share = 0.0
 
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal written, last_share
-            async for chunk in zip_stream(_each(packed)):
-                written += len(chunk)
-                if (share := min(written / total, 0.99)) - last_share >= 0.05:
-                    last_share = share
-                    async with self.db.transaction() as c:
-                        await bundles.progress(c, task["id"], share)
-                yield chunk
+        async def told(written: int) -> None:
+            nonlocal last_share
+            if (share := min(written / total, 0.99)) - last_share >= 0.05:
+                last_share = share
+                async with self.db.transaction() as c:
+                    await bundles.progress(c, task["id"], share)
 
         key = bundle_key(job.user_id, task["id"], job.attempt)
-        stored = await self.store.put_stream(
+        archive = zip_contents(_each(packed))
+        stored = await self.store.put_contents(
             self.store.bundles,
             key,
-            counted(),
+            archive,
             content_type="application/zip",
             filename=f"all_models_{task['id']}.zip",
+            told=told,
         )
         async with self.db.transaction() as c:
             if not await jobs.holds(c, job):
@@ -199,6 +199,8 @@ class PackagerJobs:
                 file_size=stored.size_bytes,
                 sha256=stored.sha256,
                 signature=signature,
+                crc32=model["artifact_crc32"],  # the copy has the same bytes
+                etag=stored.etag,
             )
         log.info("model saved", size_bytes=stored.size_bytes)
 
@@ -246,6 +248,6 @@ class PackagerJobs:
             await jobs.start_over(c, job, delay_s=300.0, error=error.detail)
 
 
-async def _each(items: list[Entry]) -> AsyncIterator[Entry]:
+async def _each(items: list[T]) -> AsyncIterator[T]:
     for item in items:
         yield item

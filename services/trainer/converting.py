@@ -100,6 +100,8 @@ class ConvertJobs:
                 job.attempt,
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
+                crc32=stored.crc32,
+                etag=stored.etag,
                 **made.facts,
             )
         log.info("converted", model_name=slug, format=form, size_bytes=stored.size_bytes)

@@ -196,6 +196,8 @@ class FitJobs:
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
                 signature=signature,
+                crc32=stored.crc32,
+                etag=stored.etag,
                 outcome=msgspec.to_builtins(outcome),
             )
             if not recorded:

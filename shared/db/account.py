@@ -97,9 +97,10 @@ async def export_goes_on(c: Connection, user_id: uuid.UUID, share: float) -> boo
 
 
 async def export_ready(
-    c: Connection, user_id: uuid.UUID, attempt: int, size_bytes: int, sha256: str, ttl_s: float
+    c: Connection, user_id: uuid.UUID, attempt: int, size_bytes: int, sha256: str | None, ttl_s: float
 ) -> None:
-    """building → ready: the object of this attempt is whole and verified."""
+    """building → ready: the object of this attempt is whole and verified. Its SHA-256 is None where the store
+    put it together itself."""
     await c.execute(
         """
         UPDATE trainyard.exports SET status = 'ready', attempt = $2, progress = 1, size_bytes = $3,
@@ -145,7 +146,7 @@ async def files(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, l
     """Files that were not deleted, with their profiles."""
     return await c.fetch(
         """
-        SELECT f.id, f.name, f.size_bytes, f.sha256, f.created_at,
+        SELECT f.id, f.name, f.size_bytes, f.sha256, f.crc32, f.etag, f.created_at,
             p.status AS profile_status, p.profile, p.error AS profile_error
         FROM trainyard.files f LEFT JOIN trainyard.profiles p ON p.file_id = f.id
         WHERE f.user_id = $1 AND f.deleted_at IS NULL AND ($2::uuid IS NULL OR f.id > $2)
@@ -174,10 +175,11 @@ async def runs(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, li
 
 async def conversions(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID) -> list[Any]:
     """Models of a run that are there in other formats too: `model_name, format, attempt, conversion,
-    size_bytes, sha256`."""
+    size_bytes, sha256, crc32, etag`."""
     return await c.fetch(
         """
-        SELECT c.model_name, v.format, c.attempt, v.attempt AS conversion, v.size_bytes, v.sha256
+        SELECT c.model_name, v.format, c.attempt, v.attempt AS conversion, v.size_bytes, v.sha256,
+            v.crc32, v.etag
         FROM trainyard.conversions v JOIN trainyard.candidates c ON c.id = v.candidate_id
         WHERE c.task_id = $1 AND v.user_id = $2 AND v.status = 'ready' ORDER BY c.position, v.format
         """,
@@ -193,8 +195,8 @@ async def saved_models(
     return await c.fetch(
         """
         SELECT id, file_id, task_id, candidate_slug, model_name, algorithm, task_type, metrics, file_path,
-            file_size, sha256, description, tags, status, error, created_at, updated_at, deleted, deleted_at,
-            links_issued, transfers
+            file_size, sha256, crc32, etag, description, tags, status, error, created_at, updated_at, deleted,
+            deleted_at, links_issued, transfers
         FROM public.trained_models
         WHERE user_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
         """,

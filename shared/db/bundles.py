@@ -68,9 +68,10 @@ async def packs(c: Connection, task_id: uuid.UUID, report_attempt: int) -> bool 
 
 
 async def ready(
-    c: Connection, task_id: uuid.UUID, attempt: int, size_bytes: int, sha256: str, ttl_s: float
+    c: Connection, task_id: uuid.UUID, attempt: int, size_bytes: int, sha256: str | None, ttl_s: float
 ) -> None:
-    """building → ready: the object of this attempt is whole and verified."""
+    """building → ready: the object of this attempt is whole and verified. Its SHA-256 is None where the store
+    put it together itself."""
     await c.execute(
         """
         UPDATE trainyard.bundles SET status = 'ready', attempt = $2, progress = 1, size_bytes = $3,

@@ -16,7 +16,7 @@ from shared.signing import Artifact, Signature
 _COLUMNS = """
     id, task_id, user_id, position, model_name, label, algorithm, status, attempt, progress, cv_mean, cv_std,
     metrics, fit_seconds, predict_ms_per_row, size_bytes, sha256, outcome, reason, started_at, finished_at,
-    hmac, hmac_key_id
+    hmac, hmac_key_id, crc32, etag
 """
 
 
@@ -167,6 +167,8 @@ async def done(
     sha256: str,
     signature: Signature,
     outcome: Any,
+    crc32: int | None = None,
+    etag: str | None = None,
 ) -> bool:
     """running → done, with the artifact that this attempt stored; False where it is another's by now.
 
@@ -176,7 +178,7 @@ async def done(
         UPDATE trainyard.candidates
         SET status = 'done', progress = 1, cv_mean = $3, cv_std = $4, metrics = $5, fit_seconds = $6,
             predict_ms_per_row = $7, size_bytes = $8, sha256 = $9, outcome = $10, hmac = $11,
-            hmac_key_id = $12, reason = NULL, finished_at = now()
+            hmac_key_id = $12, crc32 = $13, etag = $14, reason = NULL, finished_at = now()
         WHERE id = $1 AND attempt = $2 AND status IN ('running', 'queued') RETURNING id
         """,
         candidate_id,
@@ -191,6 +193,8 @@ async def done(
         outcome,
         signature.mac,
         signature.key_id,
+        crc32,
+        etag,
     )
     return row is not None
 

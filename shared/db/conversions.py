@@ -57,12 +57,12 @@ async def get(
 
 
 async def of_task(c: Connection, task_id: uuid.UUID, user_id: uuid.UUID, form: ConversionFormat) -> list[Any]:
-    """Those of a run's models: `model_name, attempt, conversion, status, size_bytes, sha256, facts, requires,
-    error`, where `attempt` is the model's and `conversion` the file's."""
+    """Those of a run's models: `model_name, attempt, conversion, status, size_bytes, sha256, crc32, etag,
+    facts, requires, error`, where `attempt` is the model's and `conversion` the file's."""
     return await c.fetch(
         """
-        SELECT c.model_name, c.attempt, v.attempt AS conversion, v.status, v.size_bytes, v.sha256, v.facts,
-            v.requires, v.error
+        SELECT c.model_name, c.attempt, v.attempt AS conversion, v.status, v.size_bytes, v.sha256, v.crc32,
+            v.etag, v.facts, v.requires, v.error
         FROM trainyard.conversions v JOIN trainyard.candidates c ON c.id = v.candidate_id
         WHERE c.task_id = $1 AND v.user_id = $2 AND v.format = $3 ORDER BY c.position
         """,
@@ -152,13 +152,15 @@ async def ready(
     requires: Sequence[str],
     types: Sequence[str] | None,
     facts: Any,
+    crc32: int | None = None,
+    etag: str | None = None,
 ) -> None:
     """building → ready: the object of this attempt is whole and verified. `types` of a .skops, `facts` of a
     graph; None of the other."""
     await c.execute(
         """
         UPDATE trainyard.conversions SET status = 'ready', attempt = $3, size_bytes = $4, sha256 = $5,
-            requires = $6, types = $7, facts = $8, error = NULL
+            requires = $6, types = $7, facts = $8, crc32 = $9, etag = $10, error = NULL
         WHERE candidate_id = $1 AND format = $2 AND status = 'building'
         """,
         candidate_id,
@@ -169,6 +171,8 @@ async def ready(
         list(requires),
         None if types is None else list(types),
         facts,
+        crc32,
+        etag,
     )
 
 

@@ -20,14 +20,22 @@ def _file(row: Any) -> File:
 
 
 async def insert(
-    c: Connection, *, file_id: uuid.UUID, user_id: uuid.UUID, name: str, size_bytes: int, sha256: str
+    c: Connection,
+    *,
+    file_id: uuid.UUID,
+    user_id: uuid.UUID,
+    name: str,
+    size_bytes: int,
+    sha256: str,
+    crc32: int | None = None,
+    etag: str | None = None,
 ) -> None:
     """Record an upload whose bytes are in the store, and that its profile is to be made."""
     await c.execute(
         """
         WITH file AS (
-            INSERT INTO trainyard.files (id, user_id, name, size_bytes, sha256)
-            VALUES ($1, $2, $3, $4, $5) RETURNING id, user_id
+            INSERT INTO trainyard.files (id, user_id, name, size_bytes, sha256, crc32, etag)
+            VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id, user_id
         )
         INSERT INTO trainyard.profiles (file_id, user_id) SELECT id, user_id FROM file
         """,
@@ -36,6 +44,8 @@ async def insert(
         name,
         size_bytes,
         sha256,
+        crc32,
+        etag,
     )
 
 

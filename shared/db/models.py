@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -29,6 +30,12 @@ SORTS = {
     "downloads": "links_issued + transfers DESC, id DESC",
 }
 """What `?sort=` takes; the first is the default."""
+SEEKS = {
+    "created_at": "(created_at, id) < ($8, $9)",
+    "-created_at": "(created_at, id) < ($8, $9)",
+    "+created_at": "(created_at, id) > ($8, $9)",
+}
+"""The orders in which a page may begin after an item: found in the index, however many come before it."""
 
 
 def _model(row: Any) -> Model:
@@ -97,8 +104,10 @@ async def page(
     task_type: TaskType | None = None,
     sort: str = "created_at",
     deleted: bool = False,
+    after: tuple[dt.datetime, uuid.UUID] | None = None,
 ) -> list[Model]:
-    """`q` is looked for in name, description and algorithm; `sort` is a key of SORTS."""
+    """`q` is looked for in name, description and algorithm; `sort` is a key of SORTS; `after`, of an item's
+    `created_at` and id, goes with a key of SEEKS."""
     pattern = (
         None if q is None else "%" + q.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
     )
@@ -108,6 +117,7 @@ async def page(
         WHERE user_id = $1 AND deleted = $2
           AND ($3::text IS NULL OR model_name ILIKE $3 OR description ILIKE $3 OR algorithm ILIKE $3)
           AND ($4::text IS NULL OR $4 = ANY(tags)) AND ($5::text IS NULL OR task_type = $5)
+          AND {SEEKS[sort] if after else "true"}
         ORDER BY {SORTS[sort]} LIMIT $6 OFFSET $7
         """,
         user_id,
@@ -117,6 +127,7 @@ async def page(
         task_type,
         limit,
         offset,
+        *(after or ()),
     )
     return [_model(row) for row in rows]
 
@@ -183,16 +194,19 @@ async def count_transfer(c: Connection, user_id: uuid.UUID, model_id: uuid.UUID)
 async def stats(c: Connection, user_id: uuid.UUID) -> ModelStats:
     """Over the user's models that are not in the trash."""
     row = await c.fetchrow(
-        f"""
-        WITH mine AS (SELECT {_COLUMNS} FROM public.trained_models WHERE user_id = $1 AND NOT deleted)
-        SELECT (SELECT count(*) FROM mine) AS count,
-            (SELECT coalesce(sum(file_size) FILTER (WHERE status = 'ready'), 0)::bigint FROM mine) AS bytes,
-            (SELECT coalesce(sum(links_issued), 0)::bigint FROM mine) AS links_issued,
-            (SELECT coalesce(sum(transfers), 0)::bigint FROM mine) AS transfers,
-            (SELECT coalesce(jsonb_object_agg(task_type, n), '{{}}')
-                FROM (SELECT task_type, count(*) AS n FROM mine GROUP BY 1) g) AS by_task_type,
-            (SELECT coalesce(jsonb_object_agg(algorithm, n), '{{}}')
-                FROM (SELECT algorithm, count(*) AS n FROM mine GROUP BY 1) g) AS by_algorithm
+        """
+        WITH mine AS (
+            SELECT task_type, algorithm, count(*) AS n, sum(links_issued) AS links,
+                sum(transfers) AS transfers, sum(file_size) FILTER (WHERE status = 'ready') AS bytes
+            FROM public.trained_models WHERE user_id = $1 AND NOT deleted GROUP BY task_type, algorithm
+        )
+        SELECT coalesce(sum(n), 0)::bigint AS count, coalesce(sum(bytes), 0)::bigint AS bytes,
+            coalesce(sum(links), 0)::bigint AS links_issued, coalesce(sum(transfers), 0)::bigint AS transfers,
+            (SELECT coalesce(jsonb_object_agg(task_type, n), '{}')
+                FROM (SELECT task_type, sum(n) AS n FROM mine GROUP BY 1) g) AS by_task_type,
+            (SELECT coalesce(jsonb_object_agg(algorithm, n), '{}')
+                FROM (SELECT algorithm, sum(n) AS n FROM mine GROUP BY 1) g) AS by_algorithm
+        FROM mine
         """,
         user_id,
     )
@@ -209,7 +223,7 @@ async def for_work(c: Connection, model_id: uuid.UUID, user_id: uuid.UUID) -> An
         """
         SELECT m.id, m.user_id, m.task_id, m.model_name, m.status, m.file_path, m.deleted, m.deleted_at,
             m.candidate_slug, m.candidate_attempt, m.created_at, c.sha256 AS artifact_sha256,
-            c.size_bytes AS artifact_size, c.hmac, c.hmac_key_id
+            c.size_bytes AS artifact_size, c.crc32 AS artifact_crc32, c.hmac, c.hmac_key_id
         FROM public.trained_models m LEFT JOIN trainyard.candidates c
             ON c.task_id = m.task_id AND c.user_id = m.user_id AND c.model_name = m.candidate_slug
             AND c.attempt = m.candidate_attempt AND c.status = 'done'
@@ -259,13 +273,15 @@ async def ready(
     file_size: int,
     sha256: str,
     signature: Signature,
+    crc32: int | None = None,
+    etag: str | None = None,
 ) -> None:
     """saving → ready."""
     await c.execute(
         """
         UPDATE public.trained_models
         SET status = $5, file_path = $2, file_size = $3, sha256 = $4, hmac = $6, hmac_key_id = $7,
-            error = NULL, updated_at = now()
+            crc32 = $8, etag = $9, error = NULL, updated_at = now()
         WHERE id = $1 AND status = 'saving'
         """,
         model_id,
@@ -275,6 +291,8 @@ async def ready(
         ModelStatus.READY,
         signature.mac,
         signature.key_id,
+        crc32,
+        etag,
     )
 
 

@@ -4,7 +4,7 @@
 """
 
 from shared.storage.faults import ObjectExists, ObjectMissing, patience
-from shared.storage.features import PROBE_PREFIX, StoreFeatures, downloads_mode
+from shared.storage.features import PROBE_PREFIX, StoreFeatures, downloads_mode, lacks
 from shared.storage.keys import (
     belongs_to,
     bundle_key,
@@ -25,18 +25,23 @@ from shared.storage.keys import (
     user_prefix,
 )
 from shared.storage.opening import open_store
+from shared.storage.parts import Content, ObjectRef, Told
 from shared.storage.store import Head, Listed, Store
-from shared.storage.writing import Stored
+from shared.storage.writing import Assembled, Stored
 
 __all__ = [
     "PROBE_PREFIX",
+    "Assembled",
+    "Content",
     "Head",
     "Listed",
     "ObjectExists",
     "ObjectMissing",
+    "ObjectRef",
     "Store",
     "StoreFeatures",
     "Stored",
+    "Told",
     "belongs_to",
     "bundle_key",
     "content_disposition",
@@ -44,6 +49,7 @@ __all__ = [
     "downloads_mode",
     "export_key",
     "export_prefix",
+    "lacks",
     "model_key",
     "onnx_key",
     "open_store",

@@ -1,5 +1,5 @@
 """Make the buckets, waiting for a server that is still coming up, see that nobody can read them without a
-signature, and say what the store can do."""
+signature, have the store end unfinished uploads where it can, and say what it can do."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ async def prepare(settings: S3, *, wait_s: float = WAIT_S) -> tuple[str, ...]:
             with attempt:
                 made = await store.ensure_buckets()
         await store.check_private()
+        await store.clean_up_by_itself()
         await store.probe()
     return made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.storage.faults import ObjectExists, store_call
 from shared.storage.features import StoreFeatures
-from shared.storage.writing import (
+from shared.storage.uploads import (
     Target,
     abort_upload,
     begin_upload,
@@ -29,8 +29,8 @@ COPIED_PART_BYTES = 2**30
 
 async def copy_object(
     client: Any, features: StoreFeatures, source: dict[str, str], size: int, target: Target
-) -> str | None:
-    """Copy up to 5 GiB in one call; the hexadecimal SHA-256 where the store says what it wrote.
+) -> tuple[str | None, str]:
+    """Copy up to 5 GiB in one call; the hexadecimal SHA-256 where the store says what it wrote, and the ETag.
 
     The size is verified; the digest is the caller's to verify where None is returned.
     """
@@ -48,23 +48,23 @@ async def copy_object(
             # a second try, made because the first one's answer was lost, meets our own object
             if not await is_ours(client, target):
                 raise
-        await verify(client, target, size)
+        etag = await verify(client, target, size)
     except BaseException:
         await settle(discard(client, target))
         raise
     checksum = answer.get("CopyObjectResult", {}).get("ChecksumSHA256")
-    return base64.b64decode(checksum).hex() if checksum and features.copy_sha256 else None
+    return (base64.b64decode(checksum).hex() if checksum and features.copy_sha256 else None), etag
 
 
 async def copy_parts(
     client: Any, features: StoreFeatures, source: dict[str, str], size: int, target: Target, part_bytes: int
-) -> None:
-    """Copy an object of any size part by part inside the store; the size is verified."""
+) -> str:
+    """Copy an object of any size part by part inside the store: its ETag. The size is verified."""
     upload_id = await begin_upload(client, target)
     try:
         etags = [etag async for etag in _copied_parts(client, source, size, target, upload_id, part_bytes)]
         await complete_upload(client, features, target, upload_id, etags)
-        await verify(client, target, size)
+        return await verify(client, target, size)
     except BaseException:
         await settle(abort_upload(client, target, upload_id))
         await settle(discard(client, target))

@@ -29,8 +29,23 @@ PROBE_PREFIX = ".trainyard/probe/"
 """Reserved in the artifacts bucket; every probe removes what it put under a name of its own."""
 
 _NAMES = ("whole", "wrong", "copy", "joined", "taken", "taken-parts", "taken-copy")
-_BODY = b"trainyard probe\n" * 16
+_BODY = bytes(range(256))
+"""No piece of it is another's."""
+_MIDDLE = slice(16, 200)
 _OTHER = b"another body\n"
+
+_INSTEAD = {
+    "signed_disposition": "files are handed over through the API, not by redirect",
+    "head_on_get_link": "HEAD is answered by the API",
+    "if_none_match": "a key is looked up before it is taken",
+    "copy": "saved models are copied through the packager",
+    "copy_if_none_match": "where a copy may not overwrite, it is made as an upload is",
+    "copy_sha256": "a copy is read once and compared with its digest",
+    "part_copy": "large members of a ZIP pass through the packager",
+    "etag_is_md5": "what was sent is compared with its digest by the store",
+    "content_md5": "what was sent is compared by its ETag",
+}
+"""What is done where a store lacks one."""
 
 
 class StoreFeatures(Struct, frozen=True, kw_only=True):
@@ -47,11 +62,19 @@ class StoreFeatures(Struct, frozen=True, kw_only=True):
     copy_sha256: bool
     """A server-side copy answers with the SHA-256 of what it wrote."""
     part_copy: bool
-    """UploadPartCopy really copies."""
+    """UploadPartCopy really copies, and the range asked for."""
     etag_is_md5: bool
     """The ETag of an object or a part put in one request is the MD5 of its bytes."""
     content_md5: bool
     """A body that does not match its Content-MD5 is refused, for objects and for parts."""
+
+
+def lacks(features: StoreFeatures) -> dict[str, str]:
+    """What the store cannot do → what is done instead."""
+    missing = {name: _INSTEAD[name] for name, there in structs.asdict(features).items() if not there}
+    if not (features.etag_is_md5 or features.content_md5):
+        missing["etag_is_md5"] = missing["content_md5"] = "what was stored is read back and compared"
+    return missing
 
 
 def downloads_mode(settings: S3, features: StoreFeatures) -> Literal["redirect", "proxy"]:
@@ -86,7 +109,8 @@ class _Probe:
             # a store that is away cannot be cleaned up, and that must not replace a cancellation
             with contextlib.suppress(StorageUnavailable):
                 await self._clean_up()
-        log.info("storage.probed", bucket=self.bucket, **structs.asdict(features))
+        can = [name for name, there in structs.asdict(features).items() if there]
+        log.info("storage.probed", bucket=self.bucket, can=can, lacks=lacks(features))
         return features
 
     async def _try_all(self) -> StoreFeatures:
@@ -180,7 +204,7 @@ class _Probe:
                 **upload,
                 PartNumber=1,
                 CopySource=self._object("whole"),
-                CopySourceRange=f"bytes=0-{len(_BODY) - 1}",
+                CopySourceRange=f"bytes={_MIDDLE.start}-{_MIDDLE.stop - 1}",
             )
         )
         etag = (answer or {}).get("CopyPartResult", {}).get("ETag")
@@ -188,7 +212,7 @@ class _Probe:
             return False
         parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
         done = await self._answer(self.client.complete_multipart_upload(**upload, MultipartUpload=parts))
-        return done is not None and await self._body("joined") == _BODY
+        return done is not None and await self._body("joined") == _BODY[_MIDDLE]
 
     async def _link(self) -> tuple[bool, bool]:
         wanted = 'attachment; filename="wanted.bin"'

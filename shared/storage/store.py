@@ -16,15 +16,18 @@ from msgspec import Struct
 from shared.errors import StorageCorrupt, StorageUnavailable
 from shared.settings import S3
 from shared.storage import copying
+from shared.storage.assembling import Assembler, Reading
 from shared.storage.faults import ObjectExists, ObjectMissing, store_call
 from shared.storage.features import StoreFeatures, probe
 from shared.storage.keys import content_disposition, known_type, offered_name
+from shared.storage.parts import Content, Told
 from shared.storage.privacy import refuse_public
-from shared.storage.writing import Stored, Target, abort_upload, settle, write
+from shared.storage.reading import CHUNK_BYTES, read
+from shared.storage.upkeep import Upkeep, clean_up_by_itself
+from shared.storage.uploads import Target, abort_upload, settle
+from shared.storage.writing import Assembled, Stored, write
 
-CHUNK_BYTES = 512 * 1024
 CHECK_TIMEOUT_S = 2.0
-RESUMES = 3
 LIST_PAGE = 1000
 DELETES_AT_A_TIME = 8
 LONGEST_LINK_S = 7 * 24 * 3600
@@ -65,6 +68,7 @@ class Store:
         self._region = settings.s3_region
         self._features: StoreFeatures | None = None
         self._probing = asyncio.Lock()
+        self._assembler = Assembler(client)
 
     # --- the store itself ---
 
@@ -88,16 +92,24 @@ class Store:
 
     async def ensure_buckets(self) -> tuple[str, ...]:
         """Make the buckets that are missing, and say which; they are private, as S3 makes them."""
-        wanted = dict.fromkeys((self.datasets, self.artifacts, self.bundles, self.models))
-        made = [bucket for bucket in wanted if not await self._has_bucket(bucket)]
+        made = [bucket for bucket in self.buckets if not await self._has_bucket(bucket)]
         for bucket in made:
             await self._make_bucket(bucket)
         return tuple(made)
 
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        """Each once, whatever they are called."""
+        return tuple(dict.fromkeys((self.datasets, self.artifacts, self.bundles, self.models)))
+
     async def check_private(self) -> None:
         """Raise ConfigurationError for a bucket that answers whoever asks, without a signature."""
-        for bucket in dict.fromkeys((self.datasets, self.artifacts, self.bundles, self.models)):
+        for bucket in self.buckets:
             await refuse_public(self._client, bucket)
+
+    async def clean_up_by_itself(self) -> Upkeep:
+        """Tell the store to end unfinished uploads after a week, where it can and nobody told it anything."""
+        return await clean_up_by_itself(self._client, self.buckets)
 
     # --- putting ---
 
@@ -127,6 +139,31 @@ class Store:
         if not (features.etag_is_md5 or features.content_md5):
             await self._read_back(bucket, key, stored.sha256)
         return stored
+
+    async def put_contents(
+        self,
+        bucket: str,
+        key: str,
+        contents: AsyncIterable[Content],
+        *,
+        content_type: str,
+        filename: str | None = None,
+        told: Told | None = None,
+    ) -> Assembled:
+        """Put bytes and objects that are in the store already one after another, as one object.
+
+        Where the store copies parts, objects of at least 5 MiB whose `etag` is still theirs are copied by it,
+        and of each not more than that passes through here; all else is read, compared with its digest, and
+        sent. `told` is called with the bytes so far; what it raises ends the call. Otherwise as `put_stream`;
+        raises ObjectMissing too.
+        """
+        target = Target(bucket=bucket, key=key, content_type=content_type, filename=filename)
+        features = await self.probe()
+        reading = Reading(self._etag_and_size, self.stream)
+        put = await self._assembler.put(features, target, contents, reading, told)
+        if put.sha256 is not None and not (features.etag_is_md5 or features.content_md5):
+            await self._read_back(bucket, key, put.sha256)
+        return put
 
     async def put_bytes(
         self, bucket: str, key: str, data: bytes, *, content_type: str, filename: str | None = None
@@ -177,19 +214,22 @@ class Store:
         await self._refuse_taken(target)
         source, size = {"Bucket": src_bucket, "Key": src_key}, head.size_bytes
         answered: str | None = None
+        etag: str | None
         if features.copy and size <= self.copy_one_call_bytes and self._as_exclusive(features, target):
-            answered = await copying.copy_object(self._client, features, source, size, target)
+            answered, etag = await copying.copy_object(self._client, features, source, size, target)
         elif features.part_copy and size:
-            await copying.copy_parts(self._client, features, source, size, target, self.copy_part_bytes)
+            etag = await copying.copy_parts(
+                self._client, features, source, size, target, self.copy_part_bytes
+            )
         else:
             stored = await write(self._client, features, target, self.stream(src_bucket, src_key))
-            answered = stored.sha256
+            answered, etag = stored.sha256, stored.etag
         if answered is None:
             await self._read_back(dst_bucket, dst_key, sha256)
         elif answered != sha256:
             await self.delete(dst_bucket, dst_key)
             raise StorageCorrupt(bucket=src_bucket, key=src_key, expected=sha256, found=answered)
-        return Stored(size, sha256)
+        return Stored(size, sha256, etag=etag)
 
     # --- getting ---
 
@@ -217,27 +257,9 @@ class Store:
         at most the object's size. Raises ObjectMissing, and StorageCorrupt where the object turns
         out shorter or is replaced meanwhile. Close it (`aclosing`) when leaving early.
         """
-        position, etag, resumes = start, None, 0
-        while end is None or position < end:
-            try:
-                async with store_call(bucket, key):
-                    answer = await self._client.get_object(Bucket=bucket, Key=key, **_range(position, end))
-                async with answer["Body"]:
-                    if etag not in (None, answer["ETag"]):
-                        raise StorageCorrupt("The object was replaced meanwhile", bucket=bucket, key=key)
-                    if position and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
-                        raise StorageUnavailable("The store does not know ranges", bucket=bucket, key=key)
-                    etag = answer["ETag"]
-                    while chunk := await _read_chunk(answer["Body"], bucket, key):
-                        position, resumes = position + len(chunk), 0
-                        yield chunk
-                break
-            except StorageUnavailable:
-                resumes += 1
-                if etag is None or resumes > RESUMES:
-                    raise
-        if end is not None and position < end:
-            raise StorageCorrupt("The object is shorter than expected", bucket=bucket, key=key)
+        async with aclosing(read(self._client, bucket, key, start, end)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def get_file(self, bucket: str, key: str, path: Path, *, sha256: str | None = None) -> Stored:
         """Fetch an object into a file that appears only when it is whole, and has this digest if given.
@@ -345,6 +367,10 @@ class Store:
 
     # --- parts of the above ---
 
+    async def _etag_and_size(self, bucket: str, key: str) -> tuple[str, int] | None:
+        head = await self.head(bucket, key)
+        return None if head is None else (head.etag, head.size_bytes)
+
     def _as_exclusive(self, features: StoreFeatures, target: Target) -> bool:
         """Whether copying in one call keeps other writers off as well as this store's PUT does."""
         return not target.exclusive or features.copy_if_none_match or not features.if_none_match
@@ -385,22 +411,6 @@ class Store:
             # another service's start may have been faster
             if error.context.get("code") not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
-
-
-def _range(start: int, end: int | None) -> dict[str, str]:
-    if start == 0 and end is None:
-        return {}
-    return {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
-
-
-async def _read_chunk(body: Any, bucket: str, key: str) -> bytes:
-    """The next bytes of a body, gathered: a socket hands out far smaller pieces."""
-    pieces, size = [], 0
-    async with store_call(bucket, key):
-        while size < CHUNK_BYTES and (piece := await body.read(CHUNK_BYTES - size)):
-            pieces.append(piece)
-            size += len(piece)
-    return b"".join(pieces)
 
 
 async def _file_chunks(path: Path) -> AsyncGenerator[bytes, None]:

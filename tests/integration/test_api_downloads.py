@@ -216,13 +216,31 @@ async def test_a_run_that_failed_before_its_plan_has_nothing(
         assert (answer.status_code, answer.json()["detail"]) == (404, "Model not found")
 
 
-async def build(api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, content: bytes) -> None:
+async def build(
+    api: Api, db: Database, user: uuid.UUID, run: uuid.UUID, content: bytes, *, digest: bool = True
+) -> None:
     store = api.context.store
     stored = await store.put_bytes(
         store.bundles, bundle_key(user, run, 1), content, content_type="application/zip"
     )
     async with db.transaction() as c:
-        await bundles.ready(c, run, 1, stored.size_bytes, stored.sha256, 3600)
+        await bundles.ready(c, run, 1, stored.size_bytes, stored.sha256 if digest else None, 3600)
+
+
+async def test_a_zip_that_the_store_put_together_has_no_digest_and_is_handed_over_all_the_same(
+    api: Api, me: httpx.AsyncClient, worker_db: Database, user: uuid.UUID, run: uuid.UUID
+) -> None:
+    url = f"/ml/download-all-models/{run}"
+    assert (await me.get(url, headers={"Prefer": "wait=0"})).status_code == 202
+    await build(api, worker_db, user, run, b"PK of everything", digest=False)
+    link = (await me.get(url, headers={"Accept": "application/json"})).json()
+    assert set(link) == {"url", "filename", "size_bytes", "expires_at"}
+    whole = await me.get(url)
+    assert whole.content == b"PK of everything"
+    tag = whole.headers["etag"]
+    assert (await me.get(url, headers={"If-None-Match": tag})).status_code == 304
+    part = await me.get(url, headers={"Range": "bytes=3-", "If-Range": tag})
+    assert (part.status_code, part.content) == (206, b"of everything")
 
 
 async def test_the_zip_is_asked_for_once_waited_for_and_handed_over(

@@ -21,8 +21,8 @@ from shared.errors import LeaseLost
 from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Retention, load
 from shared.storage import (
+    Assembled,
     Store,
-    Stored,
     bundle_key,
     dataset_key,
     model_key,
@@ -90,6 +90,8 @@ async def finished_run(
                 size_bytes=put.size_bytes,
                 sha256=put.sha256,
                 signature=signed(user, task_id, slug, put.sha256),
+                crc32=put.crc32,
+                etag=put.etag,
                 outcome={"plots": [plot | {"size_bytes": svg.size_bytes, "sha256": svg.sha256}]},
             )
     report = {}
@@ -219,8 +221,8 @@ class InTheMiddle(Store):
         self.__dict__.update(store.__dict__)
         self._happens = happens
 
-    async def put_stream(self, *args: Any, **kwargs: Any) -> Stored:
-        stored = await super().put_stream(*args, **kwargs)
+    async def put_contents(self, *args: Any, **kwargs: Any) -> Assembled:
+        stored = await super().put_contents(*args, **kwargs)
         await self._happens
         return stored
 

@@ -143,6 +143,8 @@ async def _store(
                 name=incoming.name,
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
+                crc32=stored.crc32,
+                etag=stored.etag,
             )
             job_id = await jobs.insert(c, JobKind.PROFILE, file_id, user_id)
             await record(

@@ -1,47 +1,48 @@
 """The store on the embedded server, in buckets of each test's own, and behind a proxy that breaks things.
 
-Set TEST_S3_ENDPOINT_URL, TEST_S3_ACCESS_KEY_ID and TEST_S3_SECRET_ACCESS_KEY to run the tests that need
-no proxy on another server as well.
+`tests/s3_elsewhere.py` says how they run on another server as well.
 """
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-import aioboto3
 import msgspec
 import pytest
-from aiobotocore.config import AioConfig
 
-from shared.settings import S3, load, reveal
+from shared.settings import S3, load
 from shared.storage import Store, open_store
+from tests import s3_elsewhere
 from tests.integration.faulty_proxy import FaultyProxy, Rule, faulty_proxy
+from tests.s3_elsewhere import plain_client
 
-EXTERNAL = {
-    name.removeprefix("TEST_"): value for name, value in os.environ.items() if name.startswith("TEST_S3_")
-}
+ELSEWHERE = s3_elsewhere.elsewhere()
+PLACES = ["embedded", "elsewhere"] if ELSEWHERE and not s3_elsewhere.is_instead() else ["embedded"]
 
 
-def with_buckets(env: Mapping[str, str]) -> S3:
-    """Settings for this server with buckets nobody else uses."""
-    mine = {
-        f"S3_BUCKET_{kind}": f"{kind.lower()}-{uuid.uuid4()}"
-        for kind in ("DATASETS", "ARTIFACTS", "BUNDLES", "MODELS")
-    }
-    return load(S3, {**env, **mine})
+@contextlib.contextmanager
+def own_buckets(env: Mapping[str, str]) -> Iterator[S3]:
+    """Settings for this server with buckets nobody else uses, which are removed where they would stay."""
+    mine = {**env, **s3_elsewhere.own_buckets()}
+    yield load(S3, mine)
+    if mine["S3_ENDPOINT_URL"] == ELSEWHERE.get("S3_ENDPOINT_URL"):
+        asyncio.run(s3_elsewhere.remove_buckets(mine))
 
 
 @pytest.fixture
-def embedded(servers: Mapping[str, str]) -> S3:
-    return with_buckets(servers)
+def embedded(servers: Mapping[str, str]) -> Iterator[S3]:
+    with own_buckets(servers) as settings:
+        yield settings
 
 
-@pytest.fixture(params=["embedded", "external"] if EXTERNAL else ["embedded"])
-def s3(request: pytest.FixtureRequest) -> S3:
-    return with_buckets(request.getfixturevalue("servers") if request.param == "embedded" else EXTERNAL)
+@pytest.fixture(params=PLACES)
+def s3(request: pytest.FixtureRequest) -> Iterator[S3]:
+    env = request.getfixturevalue("servers") if request.param == "embedded" else ELSEWHERE
+    with own_buckets(env) as settings:
+        yield settings
 
 
 @pytest.fixture
@@ -54,9 +55,13 @@ async def store(s3: S3) -> AsyncIterator[Store]:
 @pytest.fixture
 async def raw(s3: S3) -> AsyncIterator[Any]:
     """A plain client, to look behind the store's back."""
-    session = aioboto3.Session(s3.s3_access_key_id, reveal(s3.s3_secret_access_key), region_name=s3.s3_region)
-    config = AioConfig(signature_version="s3v4", s3={"addressing_style": "path"})
-    async with session.client("s3", endpoint_url=s3.s3_endpoint_url, config=config) as client:
+    async with plain_client(s3) as client:
+        yield client
+
+
+@pytest.fixture
+async def raw_embedded(embedded: S3) -> AsyncIterator[Any]:
+    async with plain_client(embedded) as client:
         yield client
 
 

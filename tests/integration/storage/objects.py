@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import random
 from collections.abc import AsyncGenerator
@@ -11,6 +12,7 @@ from shared.storage import Store
 MIB = 2**20
 ANY_AGE = -60
 """Some servers round the time an upload began up to the next second."""
+AT = dt.datetime(2026, 3, 4, 5, 6, 8, tzinfo=dt.UTC)
 BINARY = "application/octet-stream"
 PARTS = random.Random(1).randbytes(20 * MIB + 7)
 SMALL = random.Random(2).randbytes(100_000)

@@ -126,7 +126,7 @@ async def test_a_download_goes_on_where_it_was_cut(faulty: Faulty, tmp_path: Pat
     store = faulty.is_sound()
     stored = await store.put_stream(store.datasets, "u/f", cut(PARTS, MIB), content_type=BINARY)
     faulty.breaks(on("GET", CutAnswer(7 * MIB)))
-    assert await store.get_file(store.datasets, "u/f", tmp_path / "f", sha256=stored.sha256) == stored
+    await store.get_file(store.datasets, "u/f", tmp_path / "f", sha256=stored.sha256)
     assert faulty.count("GET") >= 3
     assert (tmp_path / "f").read_bytes() == PARTS
 

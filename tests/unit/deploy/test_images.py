@@ -92,9 +92,11 @@ def test_no_secret_gets_into_a_layer() -> None:
     """What is copied is named, and so is what the build may see at all."""
     ignored = (PROJECT / ".dockerignore").read_text().split()
     assert ignored[0] == "*"
-    assert {line for line in ignored if line.startswith("!")} == {"!requirements", "!shared", "!services"}
+    seen = {"!deploy/image-packages.sh", "!requirements", "!shared", "!services"}
+    assert {line for line in ignored if line.startswith("!")} == seen
     copied = re.findall(r"(?m)^(?:COPY|ADD) (?!--from=)(\S+)", DOCKERFILE)
-    assert all(re.match(r"(?:requirements/\w+\.txt|shared|services/\w+(?:\.py)?)$", what) for what in copied)
+    known = r"(?:requirements/\w+\.txt|deploy/image-packages\.sh|shared|services/\w+(?:\.py)?)$"
+    assert all(re.match(known, what) for what in copied)
     assert not re.search(r"(?m)^(?:ARG|ENV) .*(?:PASSWORD|SECRET|TOKEN|KEY|_URL)", DOCKERFILE)
     for folder in ("requirements", "shared", "services"):
         found = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime as dt
 import uuid
 from typing import Annotated, Generic, TypeVar
 
@@ -15,6 +16,9 @@ from shared.errors import InvalidRequest
 T = TypeVar("T")
 
 LONGEST_OFFSET = 10**9
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+MICROSECOND = dt.timedelta(microseconds=1)
+MOMENT_BYTES = 8
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="How many at most")]
 Cursor = Annotated[
@@ -59,6 +63,24 @@ def after_offset(cursor: str | None) -> int:
 
 def offset_cursor(offset: int) -> str:
     return _encode(str(offset).encode())
+
+
+def after_moment(cursor: str | None) -> tuple[dt.datetime, uuid.UUID] | None:
+    """When the last item of the page before was made, and its id; None for the first page, and for a cursor
+    of another kind. Raises InvalidRequest for one that we did not give."""
+    raw = b"" if cursor is None else _decode(cursor)
+    if len(raw) != MOMENT_BYTES + 16:
+        return None
+    try:
+        made = EPOCH + int.from_bytes(raw[:MOMENT_BYTES], signed=True) * MICROSECOND
+    except OverflowError:
+        raise _unknown() from None
+    return made, uuid.UUID(bytes=raw[MOMENT_BYTES:])
+
+
+def moment_cursor(made: dt.datetime, last: uuid.UUID) -> str:
+    """Where the next page begins, however many there are before it and whatever is added meanwhile."""
+    return _encode(((made - EPOCH) // MICROSECOND).to_bytes(MOMENT_BYTES, signed=True) + last.bytes)
 
 
 def _encode(raw: bytes) -> str:

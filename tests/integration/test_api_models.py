@@ -171,6 +171,16 @@ async def test_lists_are_searched_sorted_and_paged(me: httpx.AsyncClient, run: u
     second = (await me.get(f"/models?limit=2&cursor={first['next_cursor']}")).json()
     assert [m["model_name"] for m in first["items"] + second["items"]] == ["gamma_1", "alpha", "beta 100%"]
     assert second["next_cursor"] is None
+    for order in ("created_at", "%2Bcreated_at", "model_name"):
+        seen, path = [], f"/models?limit=1&sort={order}"
+        page = (await me.get(path)).json()
+        while page["next_cursor"]:
+            seen += page["items"]
+            page = (await me.get(f"{path}&cursor={page['next_cursor']}")).json()
+        whole = (await me.get(f"/models?sort={order}")).json()["items"]
+        assert seen + page["items"] == whole
+    of_another_order = await me.get(f"/models?sort=model_name&cursor={first['next_cursor']}")
+    assert of_another_order.status_code == 422
     wrong = await me.get("/models?sort=size&q=%00&limit=0")
     assert wrong.status_code == 422
     both = await me.get("/models?limit=0&task_type=magic")

@@ -16,7 +16,15 @@ from services.api.choosing import Chosen, choose, plan_of
 from services.api.context import Context, ModelId, parse_id
 from services.api.handover import PICKLE, Download, hand_over, handed_over
 from services.api.idempotency import Once
-from services.api.paging import Cursor, Limit, Page, after_offset, offset_cursor
+from services.api.paging import (
+    Cursor,
+    Limit,
+    Page,
+    after_moment,
+    after_offset,
+    moment_cursor,
+    offset_cursor,
+)
 from services.api.problems import responses
 from services.api.quotas import room_for_bytes
 from services.api.routes import conversions
@@ -136,9 +144,10 @@ async def list_models(
     cursor: Cursor = None,
 ) -> Page[Model]:
     """Newest first unless `sort` says otherwise."""
-    offset = after_offset(cursor)
     # in a query a plus sign that is not escaped arrives as a space
     order = f"+{sort[1:]}" if sort.startswith(" ") else sort
+    after = after_moment(cursor) if order in models.SEEKS else None
+    offset = 0 if after else after_offset(cursor)
     found = [(f"?{n}", "must be text without NUL") for n, v in (("q", q), ("tag", tag)) if "\0" in v]
     if order not in models.SORTS:
         found.append(("?sort", f"must be one of {', '.join(models.SORTS)}"))
@@ -150,14 +159,20 @@ async def list_models(
             user.user_id,
             limit=limit + 1,
             offset=offset,
+            after=after,
             q=q or None,
             tag=tag or None,
             task_type=task_type,
             sort=order,
             deleted=deleted,
         )
-    more = len(items) > limit
-    return Page(items=items[:limit], next_cursor=offset_cursor(offset + limit) if more else None)
+    more, items = len(items) > limit, items[:limit]
+    if not more:
+        return Page(items=items, next_cursor=None)
+    last = items[-1]
+    if order in models.SEEKS:
+        return Page(items=items, next_cursor=moment_cursor(last.created_at, last.id))
+    return Page(items=items, next_cursor=offset_cursor(offset + limit))
 
 
 @get("/stats", summary="My saved models in numbers", responses=responses())

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 import pytest
 
 from services.api.handover import wants_json
-from services.api.paging import after_id, after_offset, id_cursor, offset_cursor
+from services.api.paging import (
+    after_id,
+    after_moment,
+    after_offset,
+    id_cursor,
+    moment_cursor,
+    offset_cursor,
+)
 from services.api.routes.auth import check_host
 from services.api.upload import file_name
 from services.api.waiting import wait_s
@@ -94,3 +102,18 @@ def test_cursors_are_ours_or_refused() -> None:
             after_offset(wrong)
     with pytest.raises(InvalidRequest):
         after_id(offset_cursor(5))
+
+
+def test_a_cursor_holds_a_moment_to_the_microsecond() -> None:
+    last = uuid.uuid4()
+    for made in (
+        dt.datetime(2026, 11, 23, 17, 42, 1, 123457, dt.UTC),
+        dt.datetime(1969, 12, 31, 23, 59, 59, 999999, dt.UTC),
+        dt.datetime(9999, 12, 31, 23, 59, 59, 999999, dt.UTC),
+    ):
+        assert after_moment(moment_cursor(made, last)) == (made, last)
+    assert after_moment(None) is None
+    # those of other orders, which whoever reads an offset or refuses it gets to see
+    assert after_moment(offset_cursor(50)) is None and after_moment(id_cursor(last)) is None
+    with pytest.raises(InvalidRequest):
+        after_moment("OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5")

@@ -1,7 +1,7 @@
 """`python -m tests.bench [name …]`: run benchmarks, and write what each found into docs/benchmarks.md.
 
 A benchmark is a module `bench_<name>.py` here. It has `TITLE`, the heading of its section, and `measure()`,
-which gives a list of `report.Figure` (ratios) or of Markdown lines. One that takes hours says `LONG = True`
+which gives a list of `report.Figure` (ratios) or of Markdown lines. One that takes long says `LONG = True`
 and runs only where it is named. BENCH_REPORT names another file to write into.
 """
 
@@ -25,7 +25,7 @@ def main(names: Sequence[str]) -> int:
     for name in names or known:
         bench = importlib.import_module(f"tests.bench.bench_{name}")
         if not names and getattr(bench, "LONG", False):
-            print(f"{name}: takes hours; run it with NAME={name}")
+            print(f"{name}: takes long; run it with NAME={name}")
             continue
         print(f"{name} …", flush=True)
         on = report.machine()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import platform
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -36,6 +38,36 @@ class Figure(Struct, frozen=True, kw_only=True):
         low, high = self.spread
         compared = f"{self.ours} against {self.anchor}"
         return f"{self.what} ({self.note}): {compared} = {self.ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def compared(
+    what: str,
+    ours: Sequence[float],
+    anchor: Sequence[float],
+    *,
+    say: Callable[[float], str],
+    against: str,
+    goal: str = "",
+    note: str = "",
+) -> Figure:
+    """What was measured in turn, a pair a round: the medians, and the ratio of each round."""
+    ratios = [a / b for a, b in zip(ours, anchor, strict=True)]
+    return Figure(
+        what=what,
+        ours=say(statistics.median(ours)),
+        anchor=f"{say(statistics.median(anchor))}, {against}",
+        ratio=statistics.median(ratios),
+        spread=(min(ratios), max(ratios)),
+        goal=goal,
+        note=note,
+    )
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """By nearest rank: one of the values. Raises ValueError where there are none."""
+    if not values:
+        raise ValueError("no values")
+    return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]
 
 
 def machine() -> str:

@@ -22,6 +22,8 @@ from tests.bench.report import percentile
 TITLE = "Lists"
 MANY = int(os.environ.get("BENCH_ROWS") or 100_000)
 FEW = 100
+CROWD = 1000
+"""Users beside these two, of `FEW` rows each: with two users alone, a table is half of either of them."""
 ROUNDS = int(os.environ.get("BENCH_ROUNDS") or 15)
 ASKED = 10
 """How often each is asked in a round."""
@@ -58,6 +60,10 @@ ROWS = (
     FROM generate_series(1, $2::bigint) i
     """,
 )
+
+OTHERS = """
+INSERT INTO auth.users (id) SELECT gen_random_uuid() FROM generate_series(1, $1::bigint) RETURNING id
+"""
 
 PAGES = {
     "saved models, first page": "/models",
@@ -102,6 +108,9 @@ async def _fill(stack: Product, who: dict[int, dict[str, str]]) -> uuid.UUID:
             user = await owner.fetchval("SELECT id FROM auth.users ORDER BY created_at DESC LIMIT 1")
             for statement in ROWS:
                 await owner.execute(statement, user, rows, timeout=600)
+        for user in await owner.fetch(OTHERS, CROWD):
+            for statement in ROWS:
+                await owner.execute(statement, user["id"], FEW)
     await owner.execute("VACUUM ANALYZE", timeout=600)
     task_id: uuid.UUID = await owner.fetchval("SELECT id FROM trainyard.tasks LIMIT 1")
     await owner.close()

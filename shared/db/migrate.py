@@ -134,6 +134,9 @@ async def migrate(
         await connection.execute(_SEAL)
         await ensure_login(connection, settings.api_database_url, "trainyard_user")
         await ensure_login(connection, settings.worker_database_url, "trainyard_worker")
+        if not await knows_transaction_limit(connection):
+            instead = "a worker frozen within a statement holds its locks until it wakes or its link breaks"
+            log.info("database.lacks", transaction_timeout=instead)
         return applied
     finally:
         await connection.close()
@@ -179,8 +182,13 @@ async def ensure_login(connection: asyncpg.Connection, url: str, member_of: str)
     if not (row and row["member"]):
         await _execute(connection, "GRANT %I TO %I", member_of, name)
     await _execute(connection, "ALTER ROLE %I SET idle_in_transaction_session_timeout = %L", name, IDLE_LIMIT)
-    if int(await connection.fetchval("SHOW server_version_num")) >= _KNOWS_TRANSACTION_LIMIT:
+    if await knows_transaction_limit(connection):
         await _execute(connection, "ALTER ROLE %I SET transaction_timeout = %L", name, TRANSACTION_LIMIT)
+
+
+async def knows_transaction_limit(connection: asyncpg.Connection) -> bool:
+    """Whether the server ends a transaction after `TRANSACTION_LIMIT`."""
+    return int(await connection.fetchval("SHOW server_version_num")) >= _KNOWS_TRANSACTION_LIMIT
 
 
 async def _execute(connection: asyncpg.Connection, template: str, *names: str | None) -> None:

@@ -8,6 +8,7 @@ import uuid
 import asyncpg
 import msgspec
 import pytest
+import structlog
 
 from shared import needs
 from shared.contracts import (
@@ -63,7 +64,13 @@ async def test_a_frozen_transaction_is_ended_by_the_server(worker_db: Database) 
 
 
 async def test_a_transaction_frozen_within_a_statement_is_ended_by_the_server(worker_db: Database) -> None:
-    """Between two messages of a statement the server counts the transaction as active, and waits."""
+    """Between two messages of a statement the server counts the transaction as active, and waits. Before
+    Postgres 17 it waits for ever, which migrating says (below)."""
+    async with worker_db.connection() as c:
+        if not await migrate.knows_transaction_limit(c):
+            with pytest.raises(asyncpg.UndefinedObjectError):
+                await c.fetchval("SHOW transaction_timeout")
+            return
     ended = False
 
     async def freeze() -> None:
@@ -132,6 +139,17 @@ async def finish_candidate(db: Database, candidate: uuid.UUID, user: uuid.UUID, 
             signature=signed(user, uuid7(), "of_no_run", "cd" * 32),
             outcome={"plots": []},
         )
+
+
+async def test_what_the_server_lacks_is_said_when_it_is_migrated(
+    env: dict[str, str], worker_db: Database
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await migrate.migrate(load(Postgres, env))
+    async with worker_db.connection() as c:
+        known = await migrate.knows_transaction_limit(c)
+    said = [line for line in logs if line["event"] == "database.lacks"]
+    assert ["transaction_timeout" in line for line in said] == ([] if known else [True])
 
 
 async def test_migrating_again_does_nothing(env: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from shared.settings import S3, load
 from shared.storage import StoreFeatures, lacks, open_store
 from tests.bench.report import machine, today
 from tests.portability import matrix
-from tests.portability.servers import Absent, Server, databases, queues, stores
+from tests.portability.servers import CANNOT, Absent, Server, databases, queues, stores
 from tests.s3_elsewhere import elsewhere, own_buckets, remove_buckets
 
 REPORT = Path(__file__).parents[2] / "docs" / "portability.md"
@@ -96,10 +96,13 @@ def main(names: Sequence[str]) -> int:
         print(f"{area.title}: {', '.join(server.title for server in servers)}", flush=True)
         columns, known = {}, {}
         for server in servers:
-            with server.environ() as variables:
-                columns[server.title] = _run(area, server, os.environ | variables)
-                if name == "storage":
-                    known[server.title] = asyncio.run(_facts(variables))
+            try:
+                with server.environ() as variables:
+                    columns[server.title] = _run(area, server, os.environ | variables)
+                    if name == "storage":
+                        known[server.title] = asyncio.run(_facts(variables))
+            except CANNOT as error:
+                absent.append(Absent(server.title, f"it does not run here: {error}".splitlines()[0]))
         lines = [f"{today()}, {machine()}.", "", area.text, ""]
         if known:
             lines += [*matrix.facts(list(next(iter(known.values()))), known), ""]
@@ -120,7 +123,9 @@ def _run(area: Area, server: Server, environ: Mapping[str, str]) -> matrix.Found
     print(f"  {server.title} …", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        # some of these servers are slow, and what a test waits for is not what is tried here
+        options = ["-q", "-p", "no:cacheprovider", "--timeout", "900", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options]
         paths = [str(tests / path) for path in area.tests]
         done = subprocess.run([*command, *paths], env=dict(environ), cwd=tests.parent, check=False)
         if not report.exists():

@@ -90,6 +90,7 @@ def _program(bin_: Path, etc: Path, kind: str, port: int) -> Program:
         environ={"PATH": f"{bin_}:{os.environ.get('PATH', '')}", "HOME": str(etc)},
         ready=lambda _: _is_healthy(port) if kind == "proxy" else _listens(port),
         kill_after_s=5.0,
+        ready_within_s=120.0,
     )
 
 

@@ -171,7 +171,7 @@ class Smoke:
         return float(now)
 
     def roll(self) -> str:
-        """Twice as many, then the older ones told to stop: what a new image is brought in by."""
+        """One more, then an older one told to stop, and so on: how a new image is brought in."""
         client = self.client()
         table = tables.wine()
         source = self.folder / table.name
@@ -181,13 +181,13 @@ class Smoke:
         old = self.compose.containers("trainer")
         runs = trained.Runs(self.url, self.token, file_id, "cultivar")
         with runs.going_on():
-            twice = f"trainer={2 * len(old)}"
-            self.compose("up", "--no-deps", "--no-recreate", "--scale", twice, "--wait", "trainer")
             for one in old:
+                more = f"trainer={len(old) + 1}"
+                self.compose("up", "--no-deps", "--no-recreate", "--scale", more, "--wait", "trainer")
                 call("docker", "stop", one.id)
                 left = container(one.id).exit_code
                 assert left == 0, f"an old trainer ended with {left}"
-                call("docker", "rm", one.id)
+                call("docker", "rm", "--volumes", one.id)
         kept = self.compose.containers("trainer")
         assert len(kept) == len(old) and not {c.id for c in kept} & {c.id for c in old}
         again = trained.fitted_again(self.compose, runs.ended)

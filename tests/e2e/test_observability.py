@@ -24,7 +24,17 @@ from tests.integration.otlp import Got, Receiver
 API, TRAINER, PACKAGER = "trainyard-api", "trainyard-trainer", "trainyard-packager"
 AN_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}")
 LABELS = {"kind", "outcome", "model_name", "step", "operation", "layer", "method", "route", "status", "le"}
-LABELS |= {"where", "state", "weight", "implementation", "major", "minor", "patchlevel", "version", "generation"}
+LABELS |= {
+    "where",
+    "state",
+    "weight",
+    "implementation",
+    "major",
+    "minor",
+    "patchlevel",
+    "version",
+    "generation",
+}
 """Each of them has few values, all of them ours or Python's."""
 
 

@@ -44,19 +44,23 @@ env: ## Write .env with random secrets, for docker compose
 # project that sees the servers, and the folder of the backups as whoever calls.
 BACKUPS = $(abspath $(or $(TO),$(FROM),backups))
 OPERATE = $(VENV)/python -m deploy.operate $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
-COMPOSE_RUN = docker compose $(COMPOSE_ARGS) run --rm -T
+COMPOSE_RUN = docker compose run --rm -T
 NAMED = $(if $(NAME),--name $(NAME))
+QUICKLY = $(if $(QUICK),--quick)
 MOUNT = --user "$$(id -u):$$(id -g)" -v "$(BACKUPS):/backups"
 ifeq ($(STACK),compose)
 READY = true
 VERIFY = $(COMPOSE_RUN) --no-deps $(MOUNT) migrate python -m shared.backup verify /backups $(NAMED)
 BACKUP = $(COMPOSE_RUN) $(if $(2),$(MOUNT)) migrate python -m shared.backup $(1) $(if $(2),/backups) $(3)
 RESIGN = $(COMPOSE_RUN) --no-deps packager python -m shared.resign
+# rows and objects, then signatures: the worse of the two counts
+CHECK = $(call BACKUP,check,,$(QUICKLY)); found=$$?; $(RESIGN) --check || found=$$?; exit $$found
 else
 READY = test -x $(VENV)/python || sh deploy/setup.sh local
 VERIFY = $(VENV)/python -m shared.backup verify "$(BACKUPS)" $(NAMED)
-BACKUP = $(OPERATE) shared.backup $(1) $(if $(2),"$(BACKUPS)") $(3)
-RESIGN = $(OPERATE) shared.resign
+BACKUP = $(OPERATE) backup $(1) $(if $(2),"$(BACKUPS)") $(3)
+CHECK = $(OPERATE) check $(QUICKLY)
+RESIGN = $(OPERATE) resign
 endif
 
 backup: ## Back up Postgres and the buckets together (TO=backups, KEEP=7; STACK=compose)
@@ -74,7 +78,7 @@ verify: ## Read a backup and compare every digest; needs no server (FROM=backups
 
 check: ## Compare rows with objects, sizes, digests and signatures (QUICK=1 reads no object; STACK=compose)
 	@$(READY)
-	@$(call BACKUP,check,,$(if $(QUICK),--quick)); found=$$?; $(RESIGN) --check || found=$$?; exit $$found
+	@$(CHECK)
 
 resign: ## Sign models with the first key of ARTIFACT_HMAC_KEYS that another has signed (STACK=compose)
 	@$(READY)
@@ -82,7 +86,7 @@ resign: ## Sign models with the first key of ARTIFACT_HMAC_KEYS that another has
 
 rotate: ## One step of changing a secret: SECRET=token or artifacts, STEP=add, use, then drop (STACK=compose)
 	@$(or $(PYTHON),python3) -I deploy/rotate.py $(SECRET) $(STEP) \
-	    --file "$(if $(filter compose,$(STACK)),.env,$(or $(DATA_DIR),.trainyard)/secrets.json)"
+	    --file "$(if $(filter compose,$(STACK)),$(or $(ENV_FILE),.env),$(or $(DATA_DIR),.trainyard)/secrets.json)"
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev

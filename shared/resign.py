@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import asyncpg
 import stamina
 from msgspec import Struct, field
 
@@ -33,6 +34,8 @@ from shared.signing import KeyRing
 BATCH = 500
 SIGNED: tuple[Signed, ...] = ("candidates", "trained_models")
 MOST_NAMED = 20
+FAULTY, FAILED = 1, 2
+"""Exit codes, as of `shared.backup`."""
 
 
 class Counts(Struct):
@@ -127,7 +130,7 @@ async def run(environ: Mapping[str, str], *, only_count: bool) -> int:
         counts = await resign(db, keys, only_count=only_count)
     for line in lines(counts, keys):
         print(line)
-    return 0 if counts.sound else 1
+    return 0 if counts.sound else FAULTY
 
 
 def main(environ: Mapping[str, str], argv: list[str]) -> int:
@@ -140,7 +143,9 @@ def main(environ: Mapping[str, str], argv: list[str]) -> int:
         return asyncio.run(run(environ, only_count=options.check))
     except TrainyardError as error:
         print(f"resign: {error.detail}", file=sys.stderr)
-        return 2
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        print(f"resign: {type(error).__name__}: {error}", file=sys.stderr)
+    return FAILED
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from pathlib import Path
 import asyncpg
 
 from shared.backup.archive import Archive, Manifest
-from shared.backup.check import check
+from shared.backup.check import Report, check
 from shared.backup.restore import restore
 from shared.backup.take import take
 from shared.errors import TrainyardError
 from shared.logging import configure
 from shared.settings import S3, Logging, Postgres, Retention, load, secrets_of
+from shared.storage import open_store
 
 FAULTY, FAILED = 1, 2
 """Exit codes: it was done, and something is lost or damaged · it was not done."""
@@ -63,28 +64,37 @@ async def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 0
     if options.command == "verify":
         return verified(Archive(options.folder), options.name)
-    postgres, s3 = load(Postgres, environ), load(S3, environ)
-    if options.command == "check":
-        report = await check(
-            postgres, s3, load(Retention, environ), digests=not options.quick, say=lambda _: None
-        )
-        for line in report.lines():
-            say(line)
-        return 0 if report.whole else FAULTY
-    if options.command == "restore":
-        manifest = await restore(postgres, s3, options.folder, name=options.name, say=say)
-        say(f"restored {in_words(manifest)}")
-    else:
-        manifest = await take(postgres, s3, options.folder, say=say)
-        say(f"backup {in_words(manifest)}")
-        say(f"{manifest.fetched} objects were new ({manifest.fetched_bytes} bytes)")
-        if options.keep:
-            with Archive.held(options.folder) as archive:
-                for gone in archive.prune(options.keep):
-                    say(f"removed {gone}")
+    postgres = load(Postgres, environ)
+    async with open_store(load(S3, environ)) as store:
+        if options.command == "check":
+            new_s = load(Retention, environ).orphan_ttl_s
+            return told(
+                await check(postgres, store, new_s=new_s, digests=not options.quick, say=lambda _: None)
+            )
+        if options.command == "restore":
+            manifest = await restore(postgres, store, options.folder, name=options.name, say=say)
+            say(f"restored {in_words(manifest)}")
+        else:
+            manifest = await take(postgres, store, options.folder, say=say)
+            say(f"backup {in_words(manifest)}")
+            say(f"{manifest.fetched} objects were new ({manifest.fetched_bytes} bytes)")
+            prune(options.folder, options.keep)
     for fault in manifest.faults:
         say(f"not in it: {fault}")
     return FAULTY if manifest.faults else 0
+
+
+def told(report: Report) -> int:
+    for line in report.lines():
+        say(line)
+    return 0 if report.whole else FAULTY
+
+
+def prune(folder: Path, keep: int | None) -> None:
+    if keep is not None:
+        with Archive.held(folder) as archive:
+            for gone in archive.prune(keep):
+                say(f"removed {gone}")
 
 
 def verified(archive: Archive, name: str | None) -> int:

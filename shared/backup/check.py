@@ -24,8 +24,8 @@ from shared.backup.owner import owner
 from shared.backup.tables import migrations
 from shared.db import orphans
 from shared.errors import StorageCorrupt
-from shared.settings import S3, Postgres, Retention
-from shared.storage import PROBE_PREFIX, Listed, ObjectMissing, Store, open_store
+from shared.settings import Postgres
+from shared.storage import PROBE_PREFIX, Listed, ObjectMissing, Store
 
 AT_A_TIME = 4
 BUCKETS: tuple[Bucket, ...] = ("datasets", "artifacts", "bundles", "models")
@@ -83,13 +83,12 @@ MOST_NAMED = 100
 """Orphans that are named one by one."""
 
 
-async def check(
-    postgres: Postgres, s3: S3, retention: Retention, *, digests: bool = True, say: Say
-) -> Report:
-    """Compare every row with every object; `digests` reads each of them. Raises what the parts raise."""
-    async with open_store(s3) as store, owner(postgres) as c:
+async def check(postgres: Postgres, store: Store, *, new_s: float, digests: bool = True, say: Say) -> Report:
+    """Compare every row with every object; `digests` reads each of them. What is younger than `new_s` may
+    still get its row. Raises what the parts raise."""
+    async with owner(postgres) as c:
         await migrations(c)
-        looking = _Looking(store, c, retention.orphan_ttl_s, digests, say)
+        looking = _Looking(store, c, new_s, digests, say)
         await looking.run()
     return looking.report
 

@@ -20,8 +20,8 @@ from shared.backup.inventory import Bucket, bucket_name
 from shared.backup.owner import owner
 from shared.db import migrate
 from shared.errors import ConfigurationError, StorageCorrupt, StorageUnavailable
-from shared.settings import S3, Postgres
-from shared.storage import PROBE_PREFIX, Store, open_store
+from shared.settings import Postgres
+from shared.storage import PROBE_PREFIX, Store
 
 AT_A_TIME = 4
 CHUNK_BYTES = 512 * 1024
@@ -38,8 +38,10 @@ _FREE = """
 _GO_ON = "UPDATE trainyard.tasks SET started_at = started_at + (now() - $1) WHERE status = 'running'"
 
 
-async def restore(postgres: Postgres, s3: S3, folder: Path, *, name: str | None = None, say: Say) -> Manifest:
-    """The backup `name` of `folder`, or the latest, into the database and the store that the settings name.
+async def restore(
+    postgres: Postgres, store: Store, folder: Path, *, name: str | None = None, say: Say
+) -> Manifest:
+    """The backup `name` of `folder`, or the latest, into a database and a store.
 
     Raises ConfigurationError where that is not an empty installation or the backup is not one that this
     version can read, StorageCorrupt for a backup that is damaged; nothing was put then.
@@ -50,7 +52,7 @@ async def restore(postgres: Postgres, s3: S3, folder: Path, *, name: str | None 
     if faults := archive.check_files(manifest, digests=False):
         raise StorageCorrupt(f"the backup is damaged: {'; '.join(faults[:5])}")
     await _migrate_up_to(postgres, manifest)
-    async with open_store(s3) as store, owner(postgres) as c:
+    async with owner(postgres) as c:
         await store.ensure_buckets()
         await _refuse_rows(c)
         await _refuse_objects(store, archive, manifest)

@@ -26,8 +26,8 @@ from shared.backup.inventory import Needed, bucket_name
 from shared.backup.owner import owner
 from shared.db import backups
 from shared.errors import ConfigurationError, StorageCorrupt, StorageUnavailable
-from shared.settings import S3, Postgres
-from shared.storage import ObjectMissing, Store, open_store
+from shared.settings import Postgres
+from shared.storage import ObjectMissing, Store
 
 AT_A_TIME = 8
 BATCH = 200
@@ -38,14 +38,14 @@ MOST_FAULTS = 1000
 Say = Callable[[str], None]
 
 
-async def take(postgres: Postgres, s3: S3, folder: Path, *, say: Say) -> Manifest:
+async def take(postgres: Postgres, store: Store, folder: Path, *, say: Say) -> Manifest:
     """A backup of everything in `folder`; its manifest names what rows needed and was not there.
 
     Raises ConfigurationError, StorageUnavailable and OSError (no room left): there is then no backup of this
     moment, and those before it are as they were."""
     began = time.monotonic()
     with Archive.held(folder) as archive:
-        async with open_store(s3) as store, owner(postgres) as c:
+        async with owner(postgres) as c:
             if not await _hold_deletions(c):
                 raise ConfigurationError("another backup of this database is being made")
             migrated = await tables.migrations(c)
@@ -113,6 +113,7 @@ class _Fetching:
         self.kept = self.kept_bytes = self.fetched = self.fetched_bytes = 0
         self.faults: list[str] = []
         self._slots = asyncio.Semaphore(AT_A_TIME)
+        self._locks: dict[str, asyncio.Lock] = {}
 
     async def run(self, draft: Path, count: int) -> None:
         done, told = 0, time.monotonic()
@@ -123,6 +124,7 @@ class _Fetching:
                         objects.write(msgspec.json.encode(stored) + b"\n")
                         self.kept += 1
                         self.kept_bytes += stored.size_bytes
+                self._locks.clear()
                 done += len(batch)
                 if len(self.faults) > MOST_FAULTS:
                     raise StorageCorrupt(f"more than {MOST_FAULTS} objects are not there: {self.faults[0]} …")
@@ -151,8 +153,13 @@ class _Fetching:
         if needed.size_bytes not in (None, head.size_bytes):
             raise StorageCorrupt(f"it has {head.size_bytes} bytes, and should have {needed.size_bytes}")
         sha256 = needed.sha256
-        if sha256 is None or not self.archive.holds(sha256, head.size_bytes):
-            sha256 = await self._fetch(bucket, needed.key, sha256)
+        if sha256 is None:
+            sha256 = await self._fetch(bucket, needed.key, None)
+        else:
+            # two that have the same bytes are fetched once
+            async with self._locks.setdefault(sha256, asyncio.Lock()):
+                if not self.archive.holds(sha256, head.size_bytes):
+                    await self._fetch(bucket, needed.key, sha256)
         return Stored(
             bucket=needed.bucket,
             key=needed.key,
@@ -164,7 +171,6 @@ class _Fetching:
 
     async def _fetch(self, bucket: str, key: str, sha256: str | None) -> str:
         """Into the pool, where it appears whole; its digest."""
-        # two objects may have the same bytes and be fetched at once: until it is whole each has its own name
         draft = self.archive.folder / "objects" / "new" / f".{uuid.uuid4().hex}.part"
         draft.parent.mkdir(mode=0o700, exist_ok=True)
         try:

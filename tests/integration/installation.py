@@ -45,17 +45,67 @@ def installation(servers: Mapping[str, str], template: str = "template1") -> Ite
         asyncio.run(execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-class Inhabited:
+class Place:
+    """An installation, seen by its owner."""
+
+    def __init__(self, env: dict[str, str], store: Store) -> None:
+        self.env, self.store = env, store
+
+    async def execute(self, *statements: str) -> None:
+        await execute(self.env["DATABASE_URL"], *statements)
+
+    async def value(self, sql: str, *arguments: object) -> Any:
+        """The first value of a statement."""
+        connection = await asyncpg.connect(self.env["DATABASE_URL"])
+        try:
+            return await connection.fetchval(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def rows(self) -> dict[str, list[str]]:
+        """Table → its rows as text, in an order of their own."""
+        connection = await asyncpg.connect(self.env["DATABASE_URL"])
+        try:
+            found = {}
+            for table in await tables.tables(connection):
+                columns = ", ".join(f'"{column}"' for column in table.columns)
+                rows = await connection.fetch(
+                    f"SELECT ROW({columns})::text AS row FROM {table.sql} ORDER BY 1"
+                )
+                found[table.full_name] = [row["row"] for row in rows]
+            return found
+        finally:
+            await connection.close()
+
+    async def objects(self) -> dict[tuple[str, str], tuple[bytes, str, str | None]]:
+        """(what the bucket is for, key) → bytes, content type, offered file name."""
+        found = {}
+        for role in ("datasets", "artifacts", "bundles", "models"):
+            bucket = getattr(self.store, role)
+            async for item in self.store.list(bucket, ""):
+                head = await self.store.head(bucket, item.key)
+                assert head is not None
+                content = b"".join([chunk async for chunk in self.store.stream(bucket, item.key)])
+                found[role, item.key] = (content, head.content_type, head.filename)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def opened(env: dict[str, str]) -> AsyncIterator[Place]:
+    """One with its buckets."""
+    async with open_store(load(S3, env)) as store:
+        await store.ensure_buckets()
+        yield Place(env, store)
+
+
+class Inhabited(Place):
     """One with a user, a file, a run of two models, one of them saved, and a ZIP; and its parts, open."""
 
     def __init__(self, env: dict[str, str], resources: Resources, api_db: Database) -> None:
-        self.env, self.resources, self.api_db = env, resources, api_db
+        super().__init__(env, resources.store)
+        self.resources, self.api_db = resources, api_db
         self.packager = PackagerJobs(resources, load(S3, env), Retention(), KEYS)
         self.user = self.task = self.file = self.model = uuid.UUID(int=0)
-
-    @property
-    def store(self) -> Store:
-        return self.resources.store
 
     async def settle(self) -> None:
         self.user = await new_user(self.api_db)
@@ -81,13 +131,6 @@ class Inhabited:
     async def asked(self, kind: JobKind, subject: uuid.UUID) -> Any:
         return await asked(self.api_db, self.resources.db, kind, subject, self.user)
 
-    async def execute(self, *statements: str) -> None:
-        await execute(self.env["DATABASE_URL"], *statements)
-
-    async def value(self, sql: str, *arguments: object) -> Any:
-        """The first value of a statement, as the owner sees it."""
-        return await value(self.env, sql, *arguments)
-
 
 @contextlib.asynccontextmanager
 async def inhabited(env: dict[str, str]) -> AsyncIterator[Inhabited]:
@@ -106,39 +149,3 @@ async def inhabited(env: dict[str, str]) -> AsyncIterator[Inhabited]:
         made = Inhabited(env, resources, api_db)
         await made.settle()
         yield made
-
-
-async def value(env: Mapping[str, str], sql: str, *arguments: object) -> Any:
-    connection = await asyncpg.connect(env["DATABASE_URL"])
-    try:
-        return await connection.fetchval(sql, *arguments)
-    finally:
-        await connection.close()
-
-
-async def all_rows(env: Mapping[str, str]) -> dict[str, list[str]]:
-    """Table → its rows as text, in an order of their own."""
-    connection = await asyncpg.connect(env["DATABASE_URL"])
-    try:
-        found = {}
-        for table in await tables.tables(connection):
-            columns = ", ".join(f'"{column}"' for column in table.columns)
-            rows = await connection.fetch(f"SELECT ROW({columns})::text AS row FROM {table.sql} ORDER BY 1")
-            found[table.full_name] = [row["row"] for row in rows]
-        return found
-    finally:
-        await connection.close()
-
-
-async def all_objects(env: Mapping[str, str]) -> dict[tuple[str, str], tuple[bytes, str, str | None]]:
-    """(what the bucket is for, key) → bytes, content type, offered file name; none of a probe."""
-    found = {}
-    async with open_store(load(S3, env)) as store:
-        for role in ("datasets", "artifacts", "bundles", "models"):
-            bucket = getattr(store, role)
-            async for item in store.list(bucket, ""):
-                head = await store.head(bucket, item.key)
-                assert head is not None
-                content = b"".join([chunk async for chunk in store.stream(bucket, item.key)])
-                found[role, item.key] = (content, head.content_type, head.filename)
-    return found

@@ -106,3 +106,6 @@ def test_the_command(
     assert capsys.readouterr().out == "no model is signed\n"
     assert main(env | {"ARTIFACT_HMAC_KEYS": "k1:short"}, []) == 2
     assert "k1" in capsys.readouterr().err
+    wrong = env["WORKER_DATABASE_URL"].replace("login:", "login:x")
+    assert main(env | {"ARTIFACT_HMAC_KEYS": SETTING, "WORKER_DATABASE_URL": wrong}, []) == 2
+    assert "InvalidPassword" in capsys.readouterr().err

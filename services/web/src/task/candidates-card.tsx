@@ -4,10 +4,9 @@ import { Award } from "lucide-react"
 import type { Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
 import { score, seconds } from "../format"
-import { metricLabel } from "../metrics"
+import { lessIsBetter, metricLabel } from "../metrics"
 import { Bone, Card } from "../ui/surface"
 import css from "./candidates-card.module.css"
-import { lessIsBetter } from "./leaderboard"
 import { CandidateState } from "./states"
 
 type Task = Schemas["Task"]

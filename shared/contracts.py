@@ -187,8 +187,8 @@ class Profile(Struct, kw_only=True):
 
 
 class Preview(Struct, kw_only=True):
-    """A table's first rows, at most 50, as they were read: text, null where a value is missing. A long text
-    is cut and ends in an ellipsis."""
+    """A table's first rows, at most 50 and of a very wide one fewer, as they were read: text, null where a
+    value is missing. A long text is cut and ends in an ellipsis."""
 
     columns: list[str]
     rows: list[list[str | None]]

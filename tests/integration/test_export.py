@@ -25,7 +25,7 @@ from shared.resources import Resources
 from shared.settings import Retention
 from shared.storage import Store, dataset_key, export_key, export_prefix, model_key, skops_key
 from tests.integration import api_runs
-from tests.integration.account_of import Filled, claimed, filled
+from tests.integration.account_of import SHOWN, Filled, claimed, filled
 from tests.integration.api_client import CSV, Api
 
 NOW = {"Prefer": "wait=0"}
@@ -87,7 +87,7 @@ async def test_it_holds_everything_of_one_and_nothing_of_another(
     told = json.loads(packed.read("account.json"))
     assert set(told) == {"user_id", "exported_at", "files", "runs", "models", "api_keys", "audit"}
     assert told["user_id"] == str(mine.user)
-    assert str(mine.file) in {file["id"] for file in told["files"]}
+    assert {file["id"]: file["preview"] for file in told["files"]}[str(mine.file)] == SHOWN
     assert {run["status"] for run in told["runs"]} == {"completed", "cancelled", "queued"}
     run = next(run for run in told["runs"] if run["id"] == str(done))
     assert (run["request"]["target"], run["plan"]["metric"]) == ("species", "accuracy")

@@ -22,7 +22,7 @@ from shared.db.pool import Connection, Database
 from shared.storage import bundle_key
 from tests.integration import api_runs
 from tests.integration.api_client import Api
-from tests.isolation.belongings import PROFILE, TASK_STATES, Belongings, dump, give
+from tests.isolation.belongings import PREVIEW, PROFILE, TASK_STATES, Belongings, dump, give
 from tests.isolation.operations import NoObject, Operation, operations, requests
 from tests.isolation.unfiltered import Unfiltered
 
@@ -31,6 +31,7 @@ _OF_THE_CALL = {"x-request-id", "date"}
 """Headers that differ between any two answers."""
 
 PUBLIC = {
+    "GET /auth/sign-in",  # how to sign in
     "DELETE /auth/session",  # takes a cookie away, whatever it holds
     "GET /health/live",
     "GET /health/ready",
@@ -99,10 +100,11 @@ async def victim(api: Api, owner: asyncpg.Connection, worker_db: Database) -> Vi
     for path, more in (("/ml/train", {"json": {"file_id": file_id, "target": "species"}}),):
         assert (await me.post(path, headers={"Idempotency-Key": "victims-own"}, **more)).status_code == 202
     await owner.execute(
-        "UPDATE trainyard.profiles SET status = 'ready', rows = 2, columns = 3, profile = $2"
+        "UPDATE trainyard.profiles SET status = 'ready', rows = 2, columns = 3, profile = $2, preview = $3"
         " WHERE file_id = $1",
         uuid.UUID(file_id),
         PROFILE,
+        PREVIEW,
     )
     store, path = api.context.store, f"{user}/victims_own.pkl"
     stored = await store.put_bytes(store.models, path, b"victim's", content_type="application/octet-stream")

@@ -57,6 +57,7 @@ export function useDeleteFile(onDeleted: () => void) {
     onSuccess: (_, fileId) => {
       for (const key of ["file", "profile", "preview"]) client.removeQueries({ queryKey: [key, fileId] })
       client.invalidateQueries({ queryKey: filesQuery.queryKey })
+      client.invalidateQueries({ queryKey: accountQuery.queryKey })
       dropUploadOf(fileId)
       onDeleted()
     },

@@ -25,7 +25,7 @@ interface ModelRowProps {
 
 export function ModelRow({ model, onTag }: ModelRowProps) {
   return (
-    <li className={css.row}>
+    <li className={css.row} data-row tabIndex={-1}>
       <div className={css.what}>
         <h2 className={css.name}>{model.model_name}</h2>
         <p className={css.facts}>

@@ -26,7 +26,7 @@ export function TargetFields({ profile, form, change, faults }: FieldsProps) {
           <select
             {...input}
             value={form.target}
-            onChange={(event) => change(ofTarget(profile, event.target.value))}
+            onChange={(event) => change(ofTarget(profile, form, event.target.value))}
           >
             <option value="" disabled>
               Choose a column

@@ -17,19 +17,23 @@ type Plot = Schemas["ResultPlot"]
 
 interface ModelCardProps {
   results: Schemas["Results"]
+  best: Row
+  /** Whose plots are shown. */
   row: Row
   onSelect: (modelName: string) => void
 }
 
-export default function ModelCard({ results, row, onSelect }: ModelCardProps) {
+export default function ModelCard({ results, best, row, onSelect }: ModelCardProps) {
   const plots = results.plots.filter(({ model_name }) => model_name === row.model_name)
   return (
     <>
-      {results.forecast && row.rank === 1 && (
+      {results.forecast && (
         <ForecastCard
           forecast={results.forecast}
-          before={plots.find(({ kind }) => kind === "forecast")}
-          label={row.label}
+          before={results.plots.find(
+            ({ model_name, kind }) => model_name === best.model_name && kind === "forecast",
+          )}
+          label={best.label}
           target={results.schema?.target ?? ""}
         />
       )}

@@ -15,7 +15,8 @@ const PARTS = ["validation", "training"] as const
 /** Whether more rows would help: the score by the rows that were fitted on. */
 export function Learning({ data, svgUrl }: LearningProps) {
   const metric = metricLabel(data.metric)
-  const about = `${metric} by the rows fitted on, with its standard deviation over the folds. Where the line of validation still ${
+  const whose = data.member === undefined ? "" : ` of its best member, ${data.member},`
+  const about = `${metric}${whose} by the rows fitted on, with its standard deviation over the folds. Where the line of validation still ${
     data.greater_is_better ? "rises" : "falls"
   } at its end, more rows would help.`
   const points = data.rows.map((rows, place) => ({

@@ -81,7 +81,8 @@ export function DownloadSection({ task, results }: DownloadSectionProps) {
       </ul>
       {models.length > top.length && (
         <p className={css.soft}>
-          The best {top.length} of {models.length} models. The ZIP holds all of them.
+          The best {top.length} of {models.length} models. The ZIP holds all of them, and each can be
+          downloaded beside its plots.
         </p>
       )}
       {!convertible && (

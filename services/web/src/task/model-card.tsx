@@ -1,6 +1,10 @@
 /** One model of the leaderboard: what its plots show. Loaded with the charts' library when it is needed. */
 
+import { Download } from "lucide-react"
 import type { Schemas } from "../api/client"
+import { modelPath } from "../api/download"
+import { hasEnded } from "../api/live"
+import { DownloadButton } from "../ui/download-button"
 import { Card, State } from "../ui/surface"
 import { ForecastCard } from "./forecast-card"
 import type { Row } from "./leaderboard"
@@ -41,22 +45,34 @@ export default function ModelCard({ results, best, row, onSelect }: ModelCardPro
         title={`Plots of ${row.label}`}
         about="Of held-out rows, unless they say otherwise."
         actions={
-          <label className={css.choose}>
-            Model
-            <select
-              className={css.select}
-              value={row.model_name}
-              onChange={(event) => onSelect(event.target.value)}
-            >
-              {results.leaderboard
-                .filter(({ rank }) => rank !== null)
-                .map(({ model_name, label }) => (
-                  <option key={model_name} value={model_name}>
-                    {label}
-                  </option>
-                ))}
-            </select>
-          </label>
+          <div className={css.actions}>
+            <label className={css.choose}>
+              Model
+              <select
+                className={css.select}
+                value={row.model_name}
+                onChange={(event) => onSelect(event.target.value)}
+              >
+                {results.leaderboard
+                  .filter(({ rank }) => rank !== null)
+                  .map(({ model_name, label }) => (
+                    <option key={model_name} value={model_name}>
+                      {label}
+                    </option>
+                  ))}
+              </select>
+            </label>
+            {hasEnded(results) && (
+              <DownloadButton
+                path={modelPath(results.task_id, row.model_name)}
+                small
+                aria-label={`Download ${row.label}`}
+              >
+                <Download size={16} aria-hidden="true" />
+                Download
+              </DownloadButton>
+            )}
+          </div>
         }
       >
         {plots.length ? (

@@ -7,9 +7,11 @@ import { DatasetRow } from "./dataset-row"
 import css from "./datasets.module.css"
 import type { Table } from "./queries"
 
+const names = new Intl.Collator(undefined, { numeric: true })
+
 /** `newest` is as the API gives them. */
 const ORDER: Record<Exclude<DatasetSort, "newest">, (a: Table, b: Table) => number> = {
-  name: (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }),
+  name: (a, b) => names.compare(a.name, b.name),
   rows: (a, b) => (b.rows ?? 0) - (a.rows ?? 0),
   size: (a, b) => b.size_bytes - a.size_bytes,
 }

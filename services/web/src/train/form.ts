@@ -92,11 +92,11 @@ export function requestOf(fileId: string, form: Form): TrainRequest {
     ...same,
     file_id: fileId,
     time_budget_s: secondsOf(minutes),
-    test_size: number(test_size),
-    cv_folds: number(cv_folds),
-    seed: number(seed),
+    test_size: decimal(test_size),
+    cv_folds: whole(cv_folds),
+    seed: whole(seed),
     name: name.trim() || null,
-    horizon: series && horizon.trim() ? number(horizon) : null,
+    horizon: series && horizon.trim() ? whole(horizon) : null,
     group_column: series ? null : form.group_column,
   }
 }
@@ -107,12 +107,19 @@ export function minutesOf(seconds: number): string {
 }
 
 function secondsOf(minutes: string): number {
-  return Math.round(number(minutes) * 600) / 10
+  const given = decimal(minutes)
+  return typeof given === "number" ? Math.round(given * 600) / 10 : given
 }
 
-/** NaN, for which JSON has null, where it is none: the API says what is wrong with it. */
-function number(text: string): number {
-  return text.trim() ? Number(text.replace(",", ".")) : Number.NaN
+function decimal(text: string): number {
+  return whole(text.replace(",", "."))
+}
+
+/** What is no number goes as it was typed: the API says what is wrong with it. */
+function whole(text: string): number {
+  const typed = text.trim()
+  const value = Number(typed)
+  return typed && Number.isFinite(value) ? value : (typed as unknown as number)
 }
 
 /** The API's names of the fields whose names here are others. */
@@ -134,7 +141,7 @@ export function faultsOf(error: Error | null): Partial<Record<keyof Form | "", s
     const field = pointer.split("/")[1] ?? ""
     const name = NAMES[field] ?? (FIELDS.has(field) ? (field as keyof Form) : "")
     // "/models/3": one fault says enough of a list
-    faults[name] ??= OWN_WORDS[pointer] ?? sentence(detail)
+    faults[name] ??= OWN_WORDS[pointer] ?? sentence(detail.replace(/, not ""$/, ""))
   }
   return faults
 }

@@ -21,15 +21,25 @@ interface SetupProps {
 }
 
 export function Setup(props: SetupProps) {
-  const { from, target } = useSearch({ from: ROUTE })
+  const { from } = useSearch({ from: ROUTE })
+  return from ? <Again key={from} {...props} from={from} /> : <Afresh {...props} />
+}
+
+function Afresh(props: SetupProps) {
   const { profile } = props
-  if (from) return <Again key={from} {...props} from={from} />
-  return <TrainForm {...props} beginning={begin(profile, target ?? profile.suggested_target ?? "")} />
+  const target = useTarget(profile) ?? profile.suggested_target ?? ""
+  return <TrainForm {...props} beginning={begin(profile, target)} />
+}
+
+/** The address's, if it is a column of the table. */
+function useTarget(profile: Profile): string | undefined {
+  const { target } = useSearch({ from: ROUTE })
+  return profile.columns.find(({ name }) => name === target)?.name
 }
 
 function Again({ from, ...props }: SetupProps & { from: string }) {
-  const { target } = useSearch({ from: ROUTE })
   const { profile, choices } = props
+  const target = useTarget(profile)
   const run = useQuery(taskQuery(from))
   if (run.data) {
     const { form, missing } = asBefore(profile, choices, run.data, target)
@@ -51,7 +61,7 @@ function Again({ from, ...props }: SetupProps & { from: string }) {
     return (
       <div className={css.again}>
         <Note tone="warn">The run whose settings were asked for is not there any more.</Note>
-        <TrainForm {...props} beginning={begin(profile, target ?? profile.suggested_target ?? "")} />
+        <Afresh {...props} />
       </div>
     )
   }

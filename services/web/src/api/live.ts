@@ -34,33 +34,30 @@ export function hasEnded(task: Pick<Task, "status">): boolean {
   return ENDED.has(task.status)
 }
 
-/** Keeps the run in the query cache up to date until it has ended; whether the connection is lost. */
+/** Keeps the run in the query cache up to date until it has ended. `lost`: nothing comes any more, though the
+ * browser does not know of it; what it knows is told on every page (`ui/connection.tsx`). */
 export function useLiveTask(taskId: string, ended: boolean): { lost: boolean } {
   const client = useQueryClient()
   const [lost, setLost] = useState(false)
   useEffect(() => {
     if (ended) return
-    let stop = () => {}
+    let following = new AbortController()
+    const halt = () => following.abort()
     const start = () => {
-      stop()
+      halt()
       if (document.visibilityState === "hidden") return
-      const stopping = new AbortController()
-      stop = () => stopping.abort()
-      follow(taskId, client, setLost, stopping.signal)
-    }
-    const away = () => {
-      stop()
-      setLost(true)
+      following = new AbortController()
+      follow(taskId, client, setLost, following.signal)
     }
     start()
     document.addEventListener("visibilitychange", start)
     addEventListener("online", start)
-    addEventListener("offline", away)
+    addEventListener("offline", halt)
     return () => {
       document.removeEventListener("visibilitychange", start)
       removeEventListener("online", start)
-      removeEventListener("offline", away)
-      stop()
+      removeEventListener("offline", halt)
+      halt()
     }
   }, [taskId, ended, client])
   return { lost: lost && !ended }
@@ -188,8 +185,10 @@ class Patience {
     this.until = Date.now() + ms
   }
 
+  /** Also ends a stream that nobody reads to its end. */
   end(): void {
     clearInterval(this.looking)
+    this.out.abort()
   }
 }
 

@@ -56,6 +56,9 @@ export function FormatDialog({ taskId, modelName, label, format, close }: Format
       ) : (
         <Loading what="The model is being converted, which takes some seconds" />
       )}
+      <p className="visually-hidden" role="status">
+        {made.data && "The file is there."}
+      </p>
       <DialogActions>
         <Button onClick={close}>Close</Button>
         {made.data && (

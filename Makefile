@@ -42,7 +42,7 @@ env: ## Write .env with random secrets, for docker compose
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev
-	@$(VENV)/python -I deploy/dashboard.py --required
+	@$(VENV)/python -I deploy/dashboard.py --tested
 	@$(VENV)/python -m tests.web.chromium
 	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 

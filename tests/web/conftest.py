@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+from services.api.pages import BUILT, PAGE
 from tests.e2e import stack as stacks
 from tests.e2e.stack import Stack
 from tests.web.chromium import executable
@@ -18,6 +19,8 @@ _people = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if not (BUILT / PAGE).exists():
+        pytest.skip("the dashboard is not built: `make setup` builds it, or says why not")
     with stacks.running(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 

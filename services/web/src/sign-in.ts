@@ -1,9 +1,9 @@
 /** Signing in and out. */
 
+import { begin } from "./api/begin"
 import { api, bodyOf } from "./api/client"
-import { begin } from "./begin"
 import { getSession, setSession } from "./session"
-import { type Project, tokenFrom } from "./supabase"
+import { endAt, type Project, tokenFrom } from "./supabase"
 
 /** By an address alone, where the API allows it (`AUTH_DEV_LOGIN`). */
 export async function devLogin(email: string): Promise<void> {
@@ -27,7 +27,9 @@ export async function tokenLogin(token: string): Promise<void> {
 }
 
 export async function signOut(): Promise<void> {
-  if (getSession()) await api.DELETE("/auth/session").catch(() => {}) // away: the token goes all the same
+  const session = getSession()
+  // Where one of them is away, the token goes from here all the same.
+  if (session) await Promise.allSettled([api.DELETE("/auth/session"), endAt(session)])
   setSession(null)
 }
 

@@ -1,15 +1,16 @@
 /** The API's client, typed by its OpenAPI schema. Every answer that is not a success is thrown. */
 
 import createClient, { type Middleware } from "openapi-fetch"
-import { getSession, setSession } from "../session"
+import { setSession } from "../session"
 import { errorOf, Unreachable } from "./problem"
+import { freshSession } from "./renewal"
 import type { components, paths } from "./schema"
 
 export type Schemas = components["schemas"]
 
 const asTheUser: Middleware = {
-  onRequest({ request }) {
-    const session = getSession()
+  async onRequest({ request }) {
+    const session = await freshSession()
     if (session) request.headers.set("Authorization", `Bearer ${session.token}`)
     return request
   },

@@ -23,7 +23,8 @@ export function DatasetPage() {
   const { fileId } = useParams({ from: "/dashboard/blueprints/files/$fileId" })
   const file = useQuery(fileQuery(fileId))
   useTitle(file.data?.name ?? "Dataset")
-  if (file.data) return <Dataset table={file.data} />
+  const deleted = file.error instanceof ApiError && file.error.status === 404
+  if (file.data && !deleted) return <Dataset key={fileId} table={file.data} />
   if (file.isError) return <Failed error={file.error} retry={() => file.refetch()} />
   return <Loading what="Loading the dataset" rows={8} />
 }
@@ -62,7 +63,7 @@ function Dataset({ table }: { table: Table }) {
           </>
         }
       />
-      <Contents key={table.file_id} fileId={table.file_id} />
+      <Contents fileId={table.file_id} />
       <DeleteDataset
         table={table}
         open={deleting}

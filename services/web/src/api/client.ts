@@ -8,11 +8,17 @@ import type { components, paths } from "./schema"
 
 export type Schemas = components["schemas"]
 
+/** No answer takes longer, long polls included; a stream may. */
+const LONGEST_MS = 60_000
+
 const asTheUser: Middleware = {
-  async onRequest({ request }) {
+  async onRequest({ request, options }) {
     const session = await freshSession()
     if (session) request.headers.set("Authorization", `Bearer ${session.token}`)
-    return request
+    if (options.parseAs === "stream") return request
+    return new Request(request, {
+      signal: AbortSignal.any([request.signal, AbortSignal.timeout(LONGEST_MS)]),
+    })
   },
   async onResponse({ response }) {
     if (response.ok || response.status === 304) return undefined

@@ -7,6 +7,7 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -31,6 +32,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("trainyard")
 
 
+LONGEST = ("e2e", "web", "test_local_stack.py", "chaos", "fuzz", "test_sandbox_fits.py")
+"""Folders and files that go first: one that begins when all else is done leaves the other process idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what is dear to start are run by one process: those of a file, all of chaos's, the
     dashboard's, and those that look at the runs of `tests/e2e/conftest.py`."""
@@ -38,6 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         whole = item.path.parent.name in ("chaos", "e2e", "web")
         shared = item.path.parent if whole else item.path
         item.add_marker(pytest.mark.xdist_group(str(shared)))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    here = Path(__file__).parent
+    items.sort(
+        key=lambda item: min(places.get(part, len(places)) for part in item.path.relative_to(here).parts)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import { type Session, setSession } from "../session"
 import { errorOf, Unreachable } from "./problem"
 
-/** Signed in from now on: the token is tried, and becomes the cookie that downloads and event streams need.
+/** Signed in from now on: the token is tried, and becomes the cookie that downloads carry.
  * Rejects with ApiError or Unreachable, and then nothing has changed. */
 export async function begin(session: Session): Promise<void> {
   const headers = { Authorization: `Bearer ${session.token}` }

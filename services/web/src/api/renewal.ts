@@ -21,7 +21,7 @@ export async function freshSession(): Promise<Session | null> {
   return getSession()
 }
 
-/** Also while nothing is called: downloads and event streams have a cookie that runs out with the token. */
+/** Also while nothing is called: the cookie that downloads carry runs out with the token. */
 export function keepSignedIn(): void {
   let timer: ReturnType<typeof setTimeout> | undefined
   const plan = () => {

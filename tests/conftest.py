@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -17,9 +16,7 @@ from shared.db.migrate import migrate
 from shared.db.pool import Database, open_database
 from shared.settings import S3, Postgres, load
 from shared.storage import open_store
-from tests.databases import execute, new_user, with_database
-
-_counter = itertools.count()
+from tests.databases import execute, fresh_database, new_user, with_database
 
 # Read when NumPy and scikit-learn are imported, which comes later. The tables of tests are small, and two
 # processes share the cores: threads that wait for each other made fits of half a second last a minute.
@@ -72,10 +69,8 @@ def template(servers: Mapping[str, str]) -> str:
 @pytest.fixture
 def env(servers: Mapping[str, str], template: str) -> Iterator[dict[str, str]]:
     """`servers` with a fresh, migrated database."""
-    name = f"test_{next(_counter)}"
-    asyncio.run(execute(servers["DATABASE_URL"], f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield with_database(servers, name)
-    asyncio.run(execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)"))
+    with fresh_database(servers, template) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import contextlib
 import json
 import select
 import socket
+import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.databases import fresh_database
 from tests.integration.api_client import token
 from tests.integration.test_api_process import process
 
@@ -33,6 +35,7 @@ SLACK_S = 8.0
 
 
 class Running(NamedTuple):
+    program: subprocess.Popen[str]
     url: str
     memory: psutil.Process
     address: tuple[str, int]
@@ -54,16 +57,21 @@ class Running(NamedTuple):
         assert time.monotonic() - began < 5
 
 
-@pytest.fixture
-def running(env: dict[str, str], buckets: None) -> Iterator[Running]:
-    with process({**env, **LIMITS}) as (program, url):
+@pytest.fixture(scope="module")
+def server(servers: Mapping[str, str], template: str, buckets: None) -> Iterator[Running]:
+    with fresh_database(servers, template) as env, process({**env, **LIMITS}) as (program, url):
         where = urlsplit(url)
         assert where.hostname and where.port
-        made = Running(url, psutil.Process(program.pid), (where.hostname, where.port))
-        made.is_well()
-        yield made
-        made.is_well()
-        assert program.poll() is None
+        yield Running(program, url, psutil.Process(program.pid), (where.hostname, where.port))
+
+
+@pytest.fixture
+def running(server: Running) -> Iterator[Running]:
+    """The one that all of them are tried on: none may leave it worse than it was."""
+    server.is_well()
+    yield server
+    server.is_well()
+    assert server.program.poll() is None
 
 
 def heard(connection: socket.socket, patience_s: float) -> bytes:

@@ -1,4 +1,8 @@
-"""One stack and one browser a session, a browser profile of its own a test."""
+"""One stack and one browser for all of this folder, a browser profile of its own a test.
+
+Of the package, not of the session: Playwright's loop counts as running until it is stopped, and no test
+elsewhere that runs one of its own works beside it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from tests.web.pages import launch, opened, sign_in
 _people = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     if not (BUILT / PAGE).exists():
         pytest.skip("the dashboard is not built: `make setup` builds it, or says why not")
@@ -25,7 +29,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = executable()
     if chromium is None:

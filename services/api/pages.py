@@ -138,7 +138,9 @@ def router(pages: Pages) -> Router:
         """For whoever opens the address to see what is there: a person goes on to the dashboard."""
         headers = {"Vary": "Accept"}
         if pages.built and "text/html" in request.headers.get("accept", "").lower():
-            return Response(None, status_code=302, headers=headers | {"Location": HOME})
+            return Response(
+                b"", status_code=302, headers=headers | {"Location": HOME}, media_type="text/html"
+            )
         return Response(
             Product(name="Trainyard", version=VERSION, schema="/schema/openapi.json", health="/health/ready"),
             headers=headers,

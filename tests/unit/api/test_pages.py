@@ -127,7 +127,7 @@ def test_a_slash_more_is_the_same_file(folder: Path) -> None:
 def test_a_person_at_the_root_goes_on_to_the_dashboard(folder: Path, tmp_path: Path) -> None:
     with client(folder) as anybody:
         person = anybody.get("/", headers=BROWSER, follow_redirects=False)
-        assert (person.status_code, person.headers["location"]) == (302, "/dashboard")
+        assert (person.status_code, person.headers["location"], person.content) == (302, "/dashboard", b"")
         assert person.headers["vary"] == "Accept"
         assert anybody.get("/", headers={"Accept": "*/*"}).json()["schema"] == "/schema/openapi.json"
 

@@ -2,7 +2,7 @@
 
 import { useNavigate, useSearch } from "@tanstack/react-router"
 import { useState } from "react"
-import { count } from "../format"
+import { count, counted } from "../format"
 import { datasetSearch, ROLES } from "../search"
 import { guess } from "../train/guess"
 import { Button } from "../ui/button"
@@ -30,7 +30,7 @@ export function Columns({ fileId, profile }: { fileId: string; profile: Profile 
     (column) => column.name.toLowerCase().includes(asked) && (!role || column.role === role),
   )
   const roles = ROLES.filter(({ name }) => profile.columns.some((column) => column.role === name))
-  const all = `${count(profile.columns.length)} columns`
+  const all = counted(profile.columns.length, "column")
   return (
     <Card title="Columns">
       <div className={css.columns} ref={place}>

@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router"
 import { CircleAlert, Play, Trash2 } from "lucide-react"
 import { useState } from "react"
-import { bytes, count, sentence } from "../format"
+import { bytes, counted, sentence } from "../format"
 import { Button, buttonClass } from "../ui/button"
 import { Badge } from "../ui/surface"
 import { When } from "../ui/when"
@@ -60,7 +60,7 @@ export function Shape({ table: { status, rows, columns } }: { table: Table }) {
   if (rows === undefined || columns === undefined) return null
   return (
     <span className="number">
-      {count(rows)} rows × {count(columns)} columns
+      {counted(rows, "row")} × {counted(columns, "column")}
     </span>
   )
 }

@@ -4,7 +4,7 @@ import { Package, SearchX, Trash2 } from "lucide-react"
 import { Button, buttonClass } from "../ui/button"
 import { useKeptFocus } from "../ui/kept-focus"
 import { Choice, ListTools, SearchBox } from "../ui/list-tools"
-import { counted, More } from "../ui/paged"
+import { loaded, More } from "../ui/paged"
 import { Failed, Loading, State } from "../ui/surface"
 import css from "./list.module.css"
 import { ModelRow } from "./model-row"
@@ -26,7 +26,7 @@ export function ModelList({ trash }: { trash: boolean }) {
   const known = [...new Set([...(tags.data ?? []), ...(search.tag ? [search.tag] : [])])]
   return (
     <div className={css.list} ref={place}>
-      <ListTools found={models && counted(models.length, "model", list)}>
+      <ListTools found={models && loaded(models.length, "model", list)}>
         <SearchBox
           label="Search models"
           value={search.q ?? ""}

@@ -59,7 +59,7 @@ function Outcome({ task: { best, error } }: { task: Task }) {
   }
   const why = error?.detail ?? "No model was done"
   return (
-    <p className={css.soft} title={why}>
+    <p className={css.why} title={why}>
       {why}
     </p>
   )

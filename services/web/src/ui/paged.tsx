@@ -1,7 +1,7 @@
 /** Lists that come by the page, newest first. */
 
 import { useEffect, useState } from "react"
-import { count } from "../format"
+import { count, counted } from "../format"
 import { Button } from "./button"
 
 /** A list of `useInfiniteQuery`. */
@@ -72,13 +72,13 @@ export function howMany<Row>({ list, all, found, seeking }: Sought<Row>, what: s
   if (bounded && list.hasNextPage) {
     return `${of || "The "}${of && "the "}newest ${count(all)} ${what}s; older ones are left out`
   }
-  return of + counted(all, what, list)
+  return of + loaded(all, what, list)
 }
 
 /** "12 datasets", of a list that the API narrows and orders. */
-export function counted(all: number, what: string, list: Paged): string {
+export function loaded(all: number, what: string, list: Paged): string {
   if (list.isError) return OLD
-  return `${count(all)}${list.hasNextPage ? "+" : ""} ${all === 1 ? what : `${what}s`}`
+  return list.hasNextPage ? `${count(all)}+ ${what}s` : counted(all, what)
 }
 
 const OLD = "What is shown may be old. Trying again…"

@@ -63,13 +63,13 @@ def sign_in(page: Page, email: str, then: str = "/dashboard/blueprints") -> None
     page.wait_for_url(f"**{then}*")
 
 
-def violations(page: Page, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
+def violations(page: Page, rules: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What axe-core finds on the page as it is, each with `id, impact, help` and the elements it is about.
-    `tags`: of the rules that are tried, if not all."""
+    `rules`: their ids, if not all that axe-core has on by itself are to be tried."""
     if not page.evaluate("() => 'axe' in window"):
         # evaluated, not put into the page: the pages' policy lets no foreign script in
         page.evaluate(AXE.read_text())
-    options = {"resultTypes": ["violations"]} | ({"runOnly": list(tags)} if tags else {})
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
     found = page.evaluate("options => axe.run(document, options)", options)["violations"]
     return [
         {
@@ -82,6 +82,6 @@ def violations(page: Page, tags: Sequence[str] = ()) -> list[dict[str, Any]]:
     ]
 
 
-def check_accessible(page: Page, tags: Sequence[str] = ()) -> None:
+def check_accessible(page: Page, rules: Sequence[str] = ()) -> None:
     """No finding of axe-core that is serious or critical."""
-    assert [one for one in violations(page, tags) if one["impact"] in ("serious", "critical")] == []
+    assert [one for one in violations(page, rules) if one["impact"] in ("serious", "critical")] == []

@@ -6,7 +6,7 @@ import { score } from "../format"
 import { metricLabel } from "../metrics"
 import { Badge, Card } from "../ui/surface"
 import { Interval } from "./interval"
-import { columnsOf, type Row, sorted } from "./leaderboard"
+import { columnsOf, heldOut, type Row, sorted } from "./leaderboard"
 import css from "./leaderboard-card.module.css"
 import { CandidateState } from "./states"
 
@@ -37,7 +37,7 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
   return (
     <Card
       title="Leaderboard"
-      about={`Ranked by ${metric} in validation; all other figures are of held-out rows, which no model has seen.`}
+      about={`Ranked by ${metric} in validation; all other figures are of ${heldOut(results)}, which no model has seen.`}
     >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls is scrolled with the keyboard, too */}
       <section className={css.scroll} aria-label="Table of all models" tabIndex={0}>

@@ -14,6 +14,11 @@ export function numberOf(row: Row, column: string): number | null {
   return typeof value === "number" ? value : null
 }
 
+/** What no model has seen: rows, or the last steps of each series. */
+export function heldOut({ schema }: Results): string {
+  return schema?.task_type === "time_series" ? "held-out steps" : "held-out rows"
+}
+
 export interface Column {
   name: string
   label: string
@@ -30,7 +35,7 @@ export function columnsOf(results: Results): Column[] {
     ([name, greaterFirst]): Column => ({
       name,
       label: metricLabel(name),
-      about: `On held-out rows: ${metricAbout(name)}`,
+      about: `On ${heldOut(results)}: ${metricAbout(name)}`,
       text: (row) => score(numberOf(row, name)),
       greaterFirst,
     }),

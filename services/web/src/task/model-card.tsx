@@ -7,7 +7,7 @@ import { hasEnded } from "../api/live"
 import { DownloadButton } from "../ui/download-button"
 import { Card, State } from "../ui/surface"
 import { ForecastCard } from "./forecast-card"
-import type { Row } from "./leaderboard"
+import { heldOut, type Row } from "./leaderboard"
 import css from "./model-card.module.css"
 import { Confusion } from "./plots/confusion"
 import { Calibration, Lift, PrecisionRecall, Roc } from "./plots/curves"
@@ -43,7 +43,7 @@ export default function ModelCard({ results, best, row, onSelect }: ModelCardPro
       )}
       <Card
         title={`Plots of ${row.label}`}
-        about="Of held-out rows, unless they say otherwise."
+        about={`Of ${heldOut(results)}, unless they say otherwise.`}
         actions={
           <div className={css.actions}>
             <label className={css.choose}>

@@ -1,4 +1,5 @@
 import type { Schemas } from "../api/client"
+import { hasEnded } from "../api/live"
 import { CandidatesCard } from "./candidates-card"
 import { Ending } from "./ending"
 import { LogCard } from "./log-card"
@@ -12,7 +13,7 @@ export function Progress({ task }: { task: Schemas["Task"] }) {
       <Ending task={task} />
       <ProgressCard task={task} />
       <div className={css.beside}>
-        <CandidatesCard task={task} />
+        {(task.candidates.length > 0 || !hasEnded(task)) && <CandidatesCard task={task} />}
         <LogCard task={task} />
       </div>
       <WarningsCard warnings={task.warnings} />

@@ -16,11 +16,10 @@ export function TrainAgain({ task: { task_id, request, name }, small = false }: 
       to="/dashboard/blueprints/train"
       search={{ file: request.file_id, from: task_id }}
       className={buttonClass(small ? { look: "quiet", small, icon: true } : {})}
-      {...(small && { title: "Train again" })}
+      {...(small && { title: "Train again", "aria-label": `Train again: ${name}` })}
     >
       <RotateCw size={small ? 18 : 16} aria-hidden="true" />
-      <span className={small ? "visually-hidden" : undefined}>Train again</span>
-      <span className="visually-hidden">: {name}</span>
+      {!small && "Train again"}
     </Link>
   )
 }

@@ -55,7 +55,6 @@ def test_a_model_in_another_format(page: Page, stack: Stack) -> None:
     page.goto(f"{RUN}/{task['task_id']}?tab=results")
     formats = page.get_by_role("button", name="Other formats of Naive Bayes")
     formats.press("Enter")
-    check_accessible(page)
     page.keyboard.press("Enter")  # the first one
     dialog = page.get_by_role("dialog", name="Naive Bayes as .skops")
     expect(dialog.get_by_text("skops.io.load(")).to_be_visible()

@@ -39,7 +39,7 @@ function Failure({ task, error }: { task: Task; error: Schemas["Problem"] }) {
       {error.errors?.map((fault) => (
         <p key={fault.pointer}>{sentence(fault.detail)}</p>
       ))}
-      <p>
+      <p className={css.next}>
         <Link to="/dashboard/blueprints/files/$fileId" params={{ fileId: task.request.file_id }}>
           Look at the table
         </Link>

@@ -18,8 +18,7 @@ type Conversion = Schemas["Conversion"]
 const TITLES: Record<Schemas["ConversionFormat"], string> = { skops: ".skops", onnx: "ONNX" }
 
 const ABOUT: Record<Schemas["ConversionFormat"], string> = {
-  skops:
-    "The same model for skops.io.load, which makes nothing of a file but the types that it is told to trust.",
+  skops: "The same model for skops.io.load, which makes only objects of types that it is told to trust.",
   onnx: "The same model as a graph for ONNX Runtime, which needs no scikit-learn, nor Python.",
 }
 

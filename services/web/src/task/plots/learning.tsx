@@ -1,7 +1,7 @@
 import { Area, CartesianGrid, ComposedChart, Line, Tooltip, XAxis, YAxis } from "recharts"
 import { count, score } from "../../format"
 import { metricLabel } from "../../metrics"
-import { AXIS, axisAround, Drawing, GRID, MARGIN, strokeOf, TOOLTIP, xLabel, Y_WIDTH, yLabel } from "./axes"
+import { AXIS, axisAround, Drawing, GRID, MARGIN, strokeOf, TOOLTIP, xLabel, Y_WIDTH } from "./axes"
 import type { PlotData } from "./data"
 import { Figure } from "./figure"
 
@@ -56,7 +56,7 @@ export function Learning({ data, svgUrl }: LearningProps) {
             ticks={data.rows}
             label={xLabel("Rows fitted on")}
           />
-          <YAxis {...axisAround(ends)} label={yLabel(metric)} width={Y_WIDTH} />
+          <YAxis {...axisAround(ends)} width={Y_WIDTH} />
           <Tooltip
             {...TOOLTIP}
             labelFormatter={(rows) => `${count(Number(rows))} rows`}

@@ -269,7 +269,7 @@ async def test_one_that_failed_says_why_and_is_built_again_when_asked_for_again(
     assert (await mine.client.get("/account/export", headers=NOW)).status_code == 202
     job = await claimed(exporter.db, JobKind.EXPORT)
     assert job is not None
-    waiting = asyncio.create_task(mine.client.get("/account/export", headers={"Prefer": "wait=60"}))
+    waiting = asyncio.create_task(mine.client.get("/account/export", headers={"Prefer": "wait=5"}))
     await exporter.given_up(job, StorageUnavailable("the store is full"))
     answer = await waiting
     if answer.status_code == 202:  # it asked after the failure was recorded, and so for another

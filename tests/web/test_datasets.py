@@ -193,6 +193,7 @@ def test_a_wide_table_is_shown_some_columns_at_a_time(me: Page) -> None:
 
 
 def test_a_lost_connection_is_told_and_heals(me: Page) -> None:
+    expect(me.get_by_role("heading", name="No datasets yet")).to_be_visible()
     me.context.set_offline(True)
     expect(me.get_by_text("No connection to Trainyard.")).to_be_visible()
     me.context.set_offline(False)

@@ -44,7 +44,7 @@ test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one 
 	@sh deploy/setup.sh dev
 	@$(VENV)/python -I deploy/dashboard.py --tested
 	@$(VENV)/python -m tests.web.chromium
-	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(VENV)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 screenshots: ## Save pictures of every page, in both themes, at both widths, to screenshots/
 	@sh deploy/setup.sh dev

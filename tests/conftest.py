@@ -33,14 +33,8 @@ LONGEST = ("e2e", "web", "test_local_stack.py", "chaos", "fuzz", "test_sandbox_f
 """Folders and files that go first: one that begins when all else is done leaves the other process idle."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear to start are run by one process: those of a file, all of chaos's, the
-    dashboard's, and those that look at the runs of `tests/e2e/conftest.py`."""
-    for item in items:
-        whole = item.path.parent.name in ("chaos", "e2e", "web")
-        shared = item.path.parent if whole else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared)))
+    """One process runs a file's tests, which share what is dear to start; the longest go first."""
     places = {name: place for place, name in enumerate(LONGEST)}
     here = Path(__file__).parent
     items.sort(

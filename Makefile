@@ -90,9 +90,9 @@ rotate: ## One step of changing a secret: SECRET=token or artifacts, STEP=add, u
 
 test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one process)
 	@sh deploy/setup.sh dev
-	@$(VENV)/python -I deploy/dashboard.py --required
+	@$(VENV)/python -I deploy/dashboard.py --tested
 	@$(VENV)/python -m tests.web.chromium
-	@$(VENV)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(VENV)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 screenshots: ## Save pictures of every page, in both themes, at both widths, to screenshots/
 	@sh deploy/setup.sh dev

@@ -1,6 +1,7 @@
 #!/bin/sh
 # deploy/setup.sh [GROUP]: make .venv and install requirements/GROUP.txt (default: local) into it.
-# For running (local) the dashboard is built too. Does nothing where that has been done. PYTHON=python3.12 chooses the interpreter of a new .venv.
+# For running (local) the dashboard is built too. Does nothing where that has been done.
+# PYTHON=python3.12 chooses the interpreter of a new .venv.
 set -eu
 cd "$(dirname "$0")/.."
 group=${1:-local}

@@ -173,17 +173,22 @@ class ColumnProfile(Struct, kw_only=True):
 
 
 class Profile(Struct, kw_only=True):
+    """The suggested columns of time and series are there where a time series is suggested; without the
+    second the table is one series."""
+
     rows: int
     columns: list[ColumnProfile]
     suggested_target: str | None
     suggested_task_type: TaskType | None
     reason: str
     warnings: list[Notice]
+    suggested_time_column: str | UnsetType = UNSET
+    suggested_series_column: str | UnsetType = UNSET
 
 
 class Preview(Struct, kw_only=True):
-    """A table's first rows, at most 50, as they were read: text, null where a value is missing. A long text
-    is cut and ends in an ellipsis."""
+    """A table's first rows, at most 50 and of a very wide one fewer, as they were read: text, null where a
+    value is missing. A long text is cut and ends in an ellipsis."""
 
     columns: list[str]
     rows: list[list[str | None]]

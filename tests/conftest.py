@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -17,9 +17,7 @@ from shared.db.pool import Database, open_database
 from shared.settings import S3, Postgres, load
 from shared.storage import open_store
 from tests import s3_elsewhere
-from tests.databases import execute, new_user, with_database
-
-_counter = itertools.count()
+from tests.databases import execute, fresh_database, new_user, with_database
 
 # Read when NumPy and scikit-learn are imported, which comes later. The tables of tests are small, and two
 # processes share the cores: threads that wait for each other made fits of half a second last a minute.
@@ -32,13 +30,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("trainyard")
 
 
+LONGEST = ("e2e", "web", "test_local_stack.py", "chaos", "fuzz", "test_sandbox_fits.py")
+"""Folders and files that go first: one that begins when all else is done leaves the other process idle."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is dear to start are run by one process: those of a file, all of chaos's, the
-    dashboard's, and those that look at the runs of `tests/e2e/conftest.py`."""
-    for item in items:
-        whole = item.path.parent.name in ("chaos", "e2e", "web")
-        shared = item.path.parent if whole else item.path
-        item.add_marker(pytest.mark.xdist_group(str(shared)))
+    """One process runs a file's tests, which share what is dear to start; the longest go first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    here = Path(__file__).parent
+    items.sort(
+        key=lambda item: min(places.get(part, len(places)) for part in item.path.relative_to(here).parts)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +70,8 @@ def template(servers: Mapping[str, str]) -> str:
 @pytest.fixture
 def env(servers: Mapping[str, str], template: str) -> Iterator[dict[str, str]]:
     """`servers` with a fresh, migrated database."""
-    name = f"test_{next(_counter)}"
-    asyncio.run(execute(servers["DATABASE_URL"], f"CREATE DATABASE {name} TEMPLATE {template}"))
-    yield with_database(servers, name)
-    asyncio.run(execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)"))
+    with fresh_database(servers, template) as made:
+        yield made
 
 
 @pytest.fixture

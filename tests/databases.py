@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from shared.db.pool import Database
+
+_counter = itertools.count()
 
 
 def on_database(url: str, name: str) -> str:
@@ -29,6 +34,15 @@ async def execute(url: str, *statements: str) -> None:
             await connection.execute(statement)
     finally:
         await connection.close()
+
+
+@contextlib.contextmanager
+def fresh_database(env: Mapping[str, str], template: str) -> Iterator[dict[str, str]]:
+    """`env` with a database made from `template`, for as long as the block lasts."""
+    name = f"test_{next(_counter)}"
+    asyncio.run(execute(env["DATABASE_URL"], f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield with_database(env, name)
+    asyncio.run(execute(env["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 async def new_user(api_db: Database) -> uuid.UUID:

@@ -84,6 +84,7 @@ def create_app(settings: Settings) -> Litestar:
                 asyncio.create_task(listen(resources.redis, USERS_CHANNEL, accounts.announced)),
                 asyncio.create_task(rates.run()),
             ]
+            pages.tell()
             try:
                 yield
             finally:

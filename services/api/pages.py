@@ -9,11 +9,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from litestar import HttpMethod, Request, Response, Router, route
 from litestar.datastructures import Headers
 from msgspec import Struct
@@ -21,6 +23,8 @@ from msgspec import Struct
 from services.api.auth import PUBLIC
 from services.api.openapi import VERSION
 from shared.errors import NotFound
+
+log = structlog.get_logger(__name__)
 
 PAGE = "index.html"
 BUILT = Path(__file__).parents[1] / "web" / "dist"
@@ -59,8 +63,13 @@ class Asset:
     content: bytes
     squeezed: bytes
     media_type: str
-    etag: str
+    tag: str
+    """The ETag without what makes it weak: how a cache in between may send it back."""
     cache_control: str
+
+    def is_known(self, if_none_match: str) -> bool:
+        """Weak comparison (RFC 9110, section 8.8.3.2); the tag is a digest, and part of no other."""
+        return self.tag in if_none_match or if_none_match.strip() == "*"
 
 
 class Pages:
@@ -70,22 +79,30 @@ class Pages:
         files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
         self.assets = {path.relative_to(folder).as_posix(): _asset(path, folder) for path in files}
         self.policy = policy(sign_in_url)
+        self.folder = folder
 
     @property
     def built(self) -> bool:
         return PAGE in self.assets
+
+    def tell(self) -> None:
+        """In the log, what whoever opens the address would be told."""
+        if not self.built:
+            log.warning("the dashboard is not built, and the API runs without it", folder=str(self.folder))
 
     def answer(self, name: str, headers: Headers) -> Response[bytes]:
         """Raises NotBuilt where there is no such file."""
         asset = self.assets.get(name)
         if asset is None:
             raise NotBuilt
-        given = {"ETag": asset.etag, "Cache-Control": asset.cache_control, "Vary": "Accept-Encoding"}
+        # weak: the same file is sent squeezed and not
+        given = {"ETag": f"W/{asset.tag}", "Cache-Control": asset.cache_control, "Vary": "Accept-Encoding"}
         if asset.media_type.startswith("text/html"):
             given["Content-Security-Policy"] = self.policy
-        if asset.etag in headers.get("if-none-match", ""):
+        if asset.is_known(headers.get("if-none-match", "")):
             return Response(b"", status_code=304, headers=given, media_type=asset.media_type)
-        squeeze = "gzip" in headers.get("accept-encoding", "") and len(asset.squeezed) < len(asset.content)
+        smaller = len(asset.squeezed) < len(asset.content)
+        squeeze = smaller and takes_gzip(headers.get("accept-encoding", ""))
         if squeeze:
             given["Content-Encoding"] = "gzip"
         content = asset.squeezed if squeeze else asset.content
@@ -105,6 +122,14 @@ def policy(sign_in_url: str) -> str:
     )
 
 
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether it is named, and not as what is not wanted (RFC 9110, section 12.5.3)."""
+    return any(
+        re.fullmatch(r"\s*gzip\s*(;\s*q=(1(\.0*)?|0?\.\d*[1-9]\d*))?\s*", coding, re.IGNORECASE)
+        for coding in accept_encoding.split(",")
+    )
+
+
 def router(pages: Pages) -> Router:
     """Handlers for every address of the dashboard and every file of it."""
 
@@ -113,7 +138,9 @@ def router(pages: Pages) -> Router:
         """For whoever opens the address to see what is there: a person goes on to the dashboard."""
         headers = {"Vary": "Accept"}
         if pages.built and "text/html" in request.headers.get("accept", "").lower():
-            return Response(None, status_code=302, headers=headers | {"Location": HOME})
+            return Response(
+                b"", status_code=302, headers=headers | {"Location": HOME}, media_type="text/html"
+            )
         return Response(
             Product(name="Trainyard", version=VERSION, schema="/schema/openapi.json", health="/health/ready"),
             headers=headers,
@@ -130,7 +157,8 @@ def router(pages: Pages) -> Router:
         sync_to_thread=False,
     )
     def get_asset(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return pages.answer(request.scope["path"].removeprefix("/"), request.headers)
+        # the route's own path: the one asked for may have a slash more
+        return pages.answer(request.scope["path_template"].removeprefix("/"), request.headers)
 
     return Router(
         path="/",
@@ -149,8 +177,7 @@ def _asset(path: Path, folder: Path) -> Asset:
         content=content,
         squeezed=gzip.compress(content, 9, mtime=0) if text else content,
         media_type=kind,  # Litestar adds the charset
-        # weak: the same file is sent squeezed and not
-        etag=f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
+        tag=f'"{hashlib.sha256(content).hexdigest()[:32]}"',
         cache_control=FOR_EVER if hashed else ASK_AGAIN,
     )
 

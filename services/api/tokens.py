@@ -250,16 +250,35 @@ def check_settings(settings: Auth) -> None:
     if settings.auth_dev_login and not settings.auth_jwt_secret:
         raise ConfigurationError("AUTH_DEV_LOGIN needs AUTH_JWT_SECRET")
     if settings.auth_jwks_url:
-        _check_url(settings.auth_jwks_url)
+        _check_url("AUTH_JWKS_URL", settings.auth_jwks_url, "can put keys of their own there")
+    if settings.supabase_url:
+        _check_url("SUPABASE_URL", settings.supabase_url, "hears passwords")
+        if not re.fullmatch(r"[\w.:\[\]-]+", urlsplit(settings.supabase_url).netloc, re.ASCII):
+            # it becomes part of the pages' policy, and everybody is told
+            raise ConfigurationError("SUPABASE_URL is to name a host, and nobody's name or password")
+    if settings.supabase_anon_key:
+        _check_public(settings.supabase_anon_key)
 
 
-def _check_url(url: str) -> None:
+def _check_url(variable: str, url: str, danger: str) -> None:
+    """`danger`: what whoever is in between does where it is not https."""
     try:
         parts = urlsplit(url)
         host, scheme = parts.hostname, parts.scheme
     except ValueError:
         host = scheme = None
     if scheme not in ("http", "https") or not host:
-        raise ConfigurationError("AUTH_JWKS_URL must be an https:// address")
+        raise ConfigurationError(f"{variable} must be an https:// address")
     if scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
-        log.warning("AUTH_JWKS_URL is not https: whoever is in between can put keys of their own there")
+        log.warning(f"{variable} is not https: whoever is in between {danger}")
+
+
+def _check_public(key: str) -> None:
+    """SUPABASE_ANON_KEY goes to every browser. Raises ConfigurationError where it is the one beside it in
+    Supabase's settings, which no policy holds back."""
+    try:
+        role = _part(key.split(".")[1], _Payload).role
+    except (IndexError, Unauthenticated):  # a key of the newer kind, which is no JWT
+        role = ""
+    if role == SERVICE or key.startswith("sb_secret_"):
+        raise ConfigurationError("SUPABASE_ANON_KEY is the project's secret key: browsers get the anon key")

@@ -97,7 +97,8 @@ def importance(data: dict[str, Any], model: str) -> str:
         ax.axvline(0, color="#9ca3af", linewidth=1)
         rest = data["columns_in_all"] - len(columns)
         more = f"\n(the {rest:,} least important are not shown)" if rest else ""
-        ax.set_xlabel(f"Loss of {data['metric']} when the column is shuffled{more}")
+        # ends where the axes end: beside long names they are narrower than what is said of them
+        ax.set_xlabel(f"Loss of {data['metric']} when the column is shuffled{more}", loc="right")
         magnitudes(ax.xaxis, biggest=np.nanmax(np.abs(mean) + std))
         return svg(whole)
 

@@ -213,7 +213,10 @@ class FitJobs:
         if candidate is None:
             async with self.bench.result(job):
                 return
-        skipped = isinstance(error, Stopped | NotWorthwhile)
+        # an ensemble that is late is left out: nobody waited for what the models alone don't have
+        late = isinstance(error, ChildFailed) and error.kind == "deadline"
+        left_out = late and candidate["model_name"] in ENSEMBLES
+        skipped = left_out or isinstance(error, Stopped | NotWorthwhile)
         await self._ended(job, candidate, "skipped" if skipped else "failed", error.detail)
 
     async def _ended(self, job: Job, candidate: Any, status: str, reason: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from shared.contracts import Preview
 
 MOST_ROWS = 50
-MOST_CELLS = 20_000
-"""A very wide table shows fewer rows."""
+AT_A_TIME = 10
+MOST_CHARACTERS = 200_000
+"""Of all rows together, but for the first, which is always shown: a very wide table shows fewer."""
 
 LONGEST = 120
 """Characters of a cell; a longer one ends in an ellipsis."""
@@ -20,29 +21,38 @@ LONGEST = 120
 
 def preview(path: Path) -> Preview:
     """Of the decoded table at `path`, as text; None where a value is missing."""
+    rows: list[list[str | None]] = []
+    left = MOST_CHARACTERS
     with pa.memory_map(str(path), "r") as source:
         reader = pa.ipc.open_file(source)
-        names = reader.schema.names
-        left = min(MOST_ROWS, max(1, MOST_CELLS // len(names)))
-        rows: list[list[str | None]] = []
-        for i in range(reader.num_record_batches):
-            batch = reader.get_batch(i).slice(0, left)
-            rows += map(list, zip(*(_cells(column) for column in batch.columns), strict=True))
-            left -= len(batch)
-            if not left:
+        for row in _rows(reader):
+            left -= sum(len(cell) for cell in row if cell is not None)
+            if rows and left < 0:
                 break
-    return Preview(columns=names, rows=rows)
+            rows.append(row)
+        return Preview(columns=reader.schema.names, rows=rows)
+
+
+def _rows(reader: pa.RecordBatchFileReader) -> Iterator[list[str | None]]:
+    """The first ones, a few at a time: what is wide is not read for nothing."""
+    left = MOST_ROWS
+    for i in range(reader.num_record_batches):
+        whole = reader.get_batch(i)
+        for start in range(0, min(len(whole), left), AT_A_TIME):
+            batch = whole.slice(start, min(AT_A_TIME, left))
+            yield from map(list, zip(*(_cells(column) for column in batch.columns), strict=True))
+            left -= len(batch)
 
 
 def _cells(column: pa.Array) -> list[str | None]:
     if pa.types.is_floating(column.type):
         # Arrow writes the shortest text that is the number, and 3 rather than 3.0
-        values = pc.if_else(pc.is_nan(column), None, column).cast(pa.large_string())
-    else:
-        values = column
-    return [None if value is None else _short(value) for value in values.to_pylist()]
+        column = pc.if_else(pc.is_nan(column), None, column).cast(pa.large_string())
+    elif pa.types.is_large_string(column.type):
+        # a cell may have megabytes: no more of it than is shown, and what says that there is more
+        column = pc.utf8_slice_codeunits(column, 0, LONGEST + 1)
+    return [None if value is None else _short(str(value)) for value in column.to_pylist()]
 
 
-def _short(value: Any) -> str:
-    text = str(value)
+def _short(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -13,7 +13,7 @@ from services.trainer import table
 from services.trainer.column_roles import Column, survey
 from services.trainer.outcome import Progress
 from services.trainer.suggestion import suggest
-from shared.contracts import Bin, ColumnProfile, Notice, Profile, ValueCount
+from shared.contracts import UNSET, Bin, ColumnProfile, Notice, Profile, ValueCount
 
 TOP = 20
 """Values listed of a column; a column with no more distinct ones has all of them listed."""
@@ -53,14 +53,16 @@ def profile(path: Path, progress: Progress | None = None) -> Profile:
         warnings += _twin(column, hashes, twins)
         tell(i / count, f"looking at column {i} of {count}")
     warnings += _copied_rows(row_hash, columns, rows)
-    target, task_type, reason = suggest(columns, rows, path)
+    suggested = suggest(columns, rows, path)
     return Profile(
         rows=rows,
         columns=columns,
-        suggested_target=target,
-        suggested_task_type=task_type,
-        reason=reason,
+        suggested_target=suggested.target,
+        suggested_task_type=suggested.task_type,
+        reason=suggested.reason,
         warnings=warnings,
+        suggested_time_column=suggested.time_column or UNSET,
+        suggested_series_column=suggested.series_column or UNSET,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,19 @@ SERIES_TRIED = 6
 TIMES_LOOKED_AT = 200_000
 
 
-def suggest(columns: list[ColumnProfile], rows: int, path: Path) -> tuple[str | None, TaskType | None, str]:
-    """(target, task type, a sentence that says why); no target where no column can be one."""
+class Suggestion(NamedTuple):
+    """No target where no column can be one; the columns of time and series are a time series' alone."""
+
+    target: str | None
+    task_type: TaskType | None
+    reason: str
+    """A sentence."""
+    time_column: str | None = None
+    series_column: str | None = None
+
+
+def suggest(columns: list[ColumnProfile], rows: int, path: Path) -> Suggestion:
+    """What a table is likely about, and why."""
     possible = [
         column
         for column in columns
@@ -44,16 +56,21 @@ def suggest(columns: list[ColumnProfile], rows: int, path: Path) -> tuple[str | 
         and (column.role != "identifier" or _by_name(column, columns))
     ]
     if not possible:
-        return None, None, "No column has values that could be learned: two or more, and repeated or numeric."
+        return Suggestion(
+            None, None, "No column has values that could be learned: two or more, and repeated or numeric."
+        )
     rank = {column.name: _likeness(column, columns) for column in possible}
     # of equals the last: tables put what came of it at their end
     target = max(reversed(possible), key=lambda column: rank[column.name])
     position = "the last column" if target is columns[-1] else "the last column that could be learned"
     why = "is named like a target" if _by_name(target, columns) else f"is {position}"
-    if is_number(target) and (time := _regular_times(columns, target, rows, path)):
-        return target.name, TaskType.TIME_SERIES, f"{target.name!r} {why}, and {time}."
+    if is_number(target) and (steady := _regular_times(columns, target, rows, path)):
+        step = f"{steady.time!r} has one row a step ({steady.pace})"
+        each = f" for each {steady.series!r}" if steady.series else ""
+        reason = f"{target.name!r} {why}, and {step}{each}."
+        return Suggestion(target.name, TaskType.TIME_SERIES, reason, steady.time, steady.series)
     task_type, kind = suggested_task_type(target, rows)
-    return target.name, task_type, f"{target.name!r} {why}, and {kind}."
+    return Suggestion(target.name, task_type, f"{target.name!r} {why}, and {kind}.")
 
 
 def _likeness(column: ColumnProfile, columns: list[ColumnProfile]) -> float:
@@ -93,8 +110,18 @@ def _by_name(column: ColumnProfile, columns: list[ColumnProfile]) -> float:
     return 2.0 if ends & LIKELY else 0.0
 
 
-def _regular_times(columns: list[ColumnProfile], target: ColumnProfile, rows: int, path: Path) -> str | None:
-    """Half a sentence where one column of times comes at a steady pace, alone or for each of some series."""
+class _Steady(NamedTuple):
+    """Times at a steady pace, in all of the table or in each of its series."""
+
+    time: str
+    series: str | None
+    pace: str
+
+
+def _regular_times(
+    columns: list[ColumnProfile], target: ColumnProfile, rows: int, path: Path
+) -> _Steady | None:
+    """None where there is no column of times or more than one, or its pace is not steady."""
     dates = [c for c in columns if c.role == "datetime" and not c.missing]
     if not dates:
         dates = [c for c in columns if _counts_time(c) and c is not target][:1]
@@ -112,8 +139,7 @@ def _regular_times(columns: list[ColumnProfile], target: ColumnProfile, rows: in
         pace = series_times.frequency(read.times, codes)
         if pace is None:
             return None
-        step = f"{name!r} has one row a step ({pace})"
-        return f"{step} for each {series!r}" if series else step
+        return _Steady(name, series, pace)
     return None
 
 

@@ -143,11 +143,11 @@ async def expired_exports(c: Connection, *, limit: int = 100) -> list[Any]:
 
 
 async def files(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[Any]:
-    """Files that were not deleted, with their profiles."""
+    """Files that were not deleted, with their profiles and first rows."""
     return await c.fetch(
         """
         SELECT f.id, f.name, f.size_bytes, f.sha256, f.crc32, f.etag, f.created_at,
-            p.status AS profile_status, p.profile, p.error AS profile_error
+            p.status AS profile_status, p.profile, p.preview, p.error AS profile_error
         FROM trainyard.files f LEFT JOIN trainyard.profiles p ON p.file_id = f.id
         WHERE f.user_id = $1 AND f.deleted_at IS NULL AND ($2::uuid IS NULL OR f.id > $2)
         ORDER BY f.id LIMIT $3

@@ -1,5 +1,5 @@
-"""A table of a million rows and thirty columns: decoded, profiled, planned, and fitted by every family, each
-in the child process that a trainer uses, under its memory guard.
+"""A table of a million rows and thirty columns: decoded, profiled, planned, fitted by every family and put
+together in ensembles, each in the child process that a trainer uses, under its memory guard.
 
 `BENCH_ROWS` is the number of rows, `BENCH_SECONDS` what each fit may take. Peak memory is the kernel's
 (`ru_maxrss`) and counts the libraries, which the children share with one another, and the pages of the
@@ -9,7 +9,9 @@ table's file that are read.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -21,12 +23,14 @@ import numpy as np
 import pandas as pd
 import structlog
 
+from services.trainer import ensembling
 from services.trainer.child import Children
 from services.trainer.child_memory import guard_bytes
-from services.trainer.outcome import FitOutcome
+from services.trainer.ensembling import NotWorthwhile
+from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.steps import STEPS
 from services.trainer.table_limits import TableLimits
-from shared.contracts import MODELS, Plan, Profile, TaskType, TrainRequest
+from shared.contracts import ENSEMBLES, MODELS, Plan, Profile, TaskType, TrainRequest
 from shared.errors import TrainyardError
 
 TITLE = "A large table"
@@ -88,28 +92,71 @@ async def _measure() -> list[str]:
             seconds, peak, answer = await _step(children, "plan", payload, folder / "q", reads, guard)
             lines.append(_line("plan", seconds, peak, guard))
             plan = msgspec.json.decode(answer, type=Plan)
-            for model, choice in MODELS[TaskType.CLASSIFICATION].items():
-                if model not in plan.models:
-                    continue
-                payload = {
-                    "table": str(arrow),
-                    "plan": plan,
-                    "model_name": model,
-                    "soft_deadline_s": SECONDS,
-                    "threads": os.cpu_count() or 1,
-                }
+            common = {"table": str(arrow), "plan": plan, "threads": os.cpu_count() or 1}
+            made: dict[str, FitOutcome] = {}
+            for model in plan.models:
                 try:
-                    seconds, peak, answer = await _step(
-                        children, "fit", payload, folder / model, reads, guard
-                    )
+                    if model in ENSEMBLES:
+                        told = await _combined(children, common, model, made, folder, guard)
+                    else:
+                        payload = common | {"model_name": model, "soft_deadline_s": SECONDS}
+                        told = await _step(children, "fit", payload, folder / model, reads, guard)
                 except TrainyardError as error:
-                    lines.append(f"| {choice.label} | | | | failed: {error.detail} | |")
+                    lines.append(f"| {_label(model)} | | | | {error.detail} | |")
                     continue
+                seconds, peak, answer = told
                 outcome = msgspec.json.decode(answer, type=FitOutcome)
-                more = f"{outcome.metrics['accuracy']:.3f} | {outcome.details.get('rows_fitted', 0):,}"
-                lines.append(_line(choice.label, seconds, peak, guard, more))
+                if model not in ENSEMBLES:
+                    made[model] = outcome
+                rows = f"{outcome.details['rows_fitted']:,}" if model in made else ""
+                more = f"{outcome.metrics['accuracy']:.3f} | {rows}"
+                lines.append(_line(_label(model), seconds, peak, guard, more))
                 print(lines[-1], flush=True)
     return lines
+
+
+async def _combined(
+    children: Children,
+    common: dict[str, Any],
+    model: str,
+    made: dict[str, FitOutcome],
+    folder: Path,
+    guard: int,
+) -> tuple[float, int, bytes]:
+    """Both steps of an ensemble of what was `made`: their seconds together, and the higher peak. Raises
+    NotWorthwhile where there is nothing to gain."""
+    scratch = folder / model
+    scratch.mkdir()
+    members = {slug: _member(slug, outcome, folder / slug, scratch) for slug, outcome in made.items()}
+    payload = common | {"model_name": model, "members": list(members.values()), "seconds": SECONDS}
+    del payload["threads"]
+    reads = [Path(common["table"])]
+    first, low, answer = await _step(children, "choose", payload, scratch, reads, guard)
+    choice = msgspec.json.decode(answer, type=Choice)
+    if choice.reason is not None:
+        raise NotWorthwhile(choice.reason)
+    for slug in choice.weights:
+        shutil.copyfile(folder / slug / MODEL_FILE, members[slug].model)
+    payload |= {"choice": choice, "threads": common["threads"]}
+    second, high, answer = await _step(children, "combine", payload, scratch, reads, guard)
+    return first + second, max(low, high), answer
+
+
+def _member(slug: str, outcome: FitOutcome, fitted: Path, scratch: Path) -> Member:
+    row = {
+        "model_name": slug,
+        "label": _label(slug),
+        "sha256": hashlib.sha256((fitted / MODEL_FILE).read_bytes()).hexdigest(),
+        "cv_mean": outcome.cv_mean,
+        "outcome": msgspec.to_builtins(outcome),
+    }
+    member = ensembling.member(row, scratch)
+    shutil.copyfile(fitted / PREDICTIONS_FILE, member.predictions)
+    return member
+
+
+def _label(model: str) -> str:
+    return MODELS[TaskType.CLASSIFICATION][model].label
 
 
 async def _step(

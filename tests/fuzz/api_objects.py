@@ -33,6 +33,7 @@ PROFILE = Profile(
     reason="the last column",
     warnings=[],
 )
+PREVIEW = {"columns": ["a", "b", "species"], "rows": [["1.5", None, "x"], ["2", "0.1", "ü"]]}
 
 
 class Objects(Struct):
@@ -62,7 +63,10 @@ async def some_objects(env: Mapping[str, str], db: Database) -> Objects:
         for i in range(MANY):
             ids["files"].append((await api_client.upload(me))["file_id"])
             async with db.transaction() as c:
-                await files.profile_ready(c, uuid.UUID(ids["files"][-1]), api_runs.builtins(PROFILE), 150, 3)
+                profile = api_runs.builtins(PROFILE)
+                # of a table that was read before previews were kept there is none
+                shown = PREVIEW if i % 2 else None
+                await files.profile_ready(c, uuid.UUID(ids["files"][-1]), profile, 150, 3, shown)
             run = await api_runs.completed(api, me, db, user)
             ids["tasks"].append(str(run))
             model = await save(me, run, model_name=f"Model {i}")

@@ -26,6 +26,7 @@ TABLES = """
 """
 
 
+SHOWN = {"columns": ["a", "b", "species"], "rows": [["1", "2", "x"], ["3", "4", "y"]]}
 LAST_WORDS = {"trainyard.audit": 1}
 """What `rows_of` finds of an account that was deleted."""
 
@@ -45,6 +46,10 @@ async def filled(api: Api, db: Database, user: uuid.UUID | None = None) -> Fille
     user = user or uuid.uuid4()
     me = api.user(user)
     file = await upload(me, name="Größe & Preis.csv")
+    file_id = uuid.UUID(file["file_id"])
+    await api_runs.execute(
+        db, "UPDATE trainyard.profiles SET preview = $2 WHERE file_id = $1", file_id, SHOWN
+    )
     completed = await api_runs.completed(api, me, db, user)
     cancelled = uuid.UUID((await api_runs.queued(api, me))["task_id"])
     await api_runs.planned(db, user, cancelled)
@@ -67,7 +72,7 @@ async def filled(api: Api, db: Database, user: uuid.UUID | None = None) -> Fille
     return Filled(
         user=user,
         client=me,
-        file=uuid.UUID(file["file_id"]),
+        file=file_id,
         runs=[completed, cancelled],
         models=models,
         key=made.json(),

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from services.api.tokens import check_settings
+from shared.errors import ConfigurationError
+from shared.settings import Auth, load
 from tests.integration import api_client
+from tests.integration.api_client import service_token, token
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -56,11 +60,12 @@ async def test_without_a_built_dashboard_the_api_says_so_and_runs(
 
 
 async def test_how_to_sign_in_is_told_before_there_is_a_token(env: dict[str, str], buckets: None) -> None:
-    project = {"SUPABASE_URL": "https://abc.supabase.co", "SUPABASE_ANON_KEY": "public"}
+    project = {"SUPABASE_URL": "https://abc.supabase.co/", "SUPABASE_ANON_KEY": "public"}
     ways = [
         ({"AUTH_DEV_LOGIN": "true"}, {"dev_login": True}),
         ({"AUTH_DEV_LOGIN": "false"}, {"dev_login": False}),
         ({"AUTH_DEV_LOGIN": "false", "SUPABASE_URL": project["SUPABASE_URL"]}, {"dev_login": False}),
+        ({"AUTH_DEV_LOGIN": "false", "SUPABASE_ANON_KEY": "public"}, {"dev_login": False}),
         (
             {"AUTH_DEV_LOGIN": "false"} | project,
             {"dev_login": False, "supabase": {"url": "https://abc.supabase.co", "anon_key": "public"}},
@@ -70,3 +75,30 @@ async def test_how_to_sign_in_is_told_before_there_is_a_token(env: dict[str, str
         async with api_client.running(env, **settings) as api:
             answer = await api.client().get("/auth/sign-in")
             assert (answer.status_code, answer.json()) == (200, told)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SUPABASE_ANON_KEY", "sb_secret_N7UND0UgjKTVK"),
+        ("SUPABASE_URL", "abc.supabase.co"),
+        ("SUPABASE_URL", "ftp://abc.supabase.co"),
+        ("SUPABASE_URL", "https://me:secret@abc.supabase.co"),
+        ("SUPABASE_URL", "https://abc.supabase.co; script-src *"),
+        ("SUPABASE_URL", "https://[abc"),
+    ],
+)
+def test_what_must_not_reach_a_browser_stops_the_start(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=variable) as raised:
+        check_settings(load(Auth, api_client.TESTED | {variable: value}))
+    assert value not in raised.value.detail
+
+
+def test_the_secret_key_is_known_by_its_role() -> None:
+    with pytest.raises(ConfigurationError, match="browsers get the anon key"):
+        check_settings(load(Auth, api_client.TESTED | {"SUPABASE_ANON_KEY": service_token()}))
+
+
+def test_public_keys_of_either_kind_are_taken() -> None:
+    for key in (token(None, sub=None, aud=None, email=None, role="anon"), "sb_publishable_abc", "a.b.c"):
+        check_settings(load(Auth, api_client.TESTED | {"SUPABASE_ANON_KEY": key}))

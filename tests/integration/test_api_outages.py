@@ -52,6 +52,13 @@ def nobody() -> Iterator[str]:
         yield f"127.0.0.1:{held.getsockname()[1]}"
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a store for longer than this, where none is to be waited for."""
+    for module in ("handover", "routes.files", "routes.results"):
+        monkeypatch.setattr(f"services.api.{module}.STORE_PATIENCE_S", 1.5)
+
+
 async def test_ready_names_each_part(api: Api) -> None:
     answer = await api.client().get("/health/ready")
     assert answer.json() == {"status": "ok", "postgres": "ok", "redis": "ok", "storage": "ok"}
@@ -88,7 +95,7 @@ async def test_without_redis_nothing_is_refused(env: dict[str, str], buckets: No
 
 
 async def test_without_storage_only_what_needs_it_waits(
-    env: dict[str, str], buckets: None, nobody: str
+    env: dict[str, str], buckets: None, nobody: str, impatient: None
 ) -> None:
     async with api_client.running(env, S3_ENDPOINT_URL=f"http://{nobody}") as api:
         me = api.user()
@@ -240,7 +247,7 @@ def only_data(fault: Fault) -> Rule:
 )
 @pytest.mark.parametrize("size", [2**18, BIG])
 async def test_a_store_that_breaks_in_the_middle(
-    env: dict[str, str], buckets: None, api: Api, fault: Fault, size: int
+    env: dict[str, str], buckets: None, api: Api, impatient: None, fault: Fault, size: int
 ) -> None:
     async with faulty_proxy(env["S3_ENDPOINT_URL"], only_data(fault)) as proxy:
         async with api_client.running(env, S3_ENDPOINT_URL=proxy.url) as broken:

@@ -252,6 +252,16 @@ async def test_nothing_to_gain_is_said_so(run: Run) -> None:
     assert (await run.shown()).message == "All 3 models trained"
 
 
+async def test_one_that_is_late_is_left_out_and_no_failure(run: Run) -> None:
+    run.bench.script[ENSEMBLES[1]] = ChildFailed("killed", kind="deadline")
+    await run.plan()
+    await run.work()
+    statuses = await run.statuses()
+    assert (statuses[ENSEMBLES[0]], statuses[ENSEMBLES[1]]) == ("done", "skipped")
+    assert "when the time budget ended" in (await run.reasons())[ENSEMBLES[1]]
+    assert (await run.shown()).status == TaskStatus.COMPLETED
+
+
 async def test_only_what_was_chosen_is_fetched_and_only_if_it_is_signed(run: Run) -> None:
     run.bench.script[f"choice of {ENSEMBLES[0]}"] = choice(random_forest=1.0)
     await run.plan()

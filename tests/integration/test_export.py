@@ -25,7 +25,7 @@ from shared.resources import Resources
 from shared.settings import Retention
 from shared.storage import Store, dataset_key, export_key, export_prefix, model_key, skops_key
 from tests.integration import api_runs
-from tests.integration.account_of import Filled, claimed, filled
+from tests.integration.account_of import SHOWN, Filled, claimed, filled
 from tests.integration.api_client import CSV, Api
 
 NOW = {"Prefer": "wait=0"}
@@ -87,7 +87,7 @@ async def test_it_holds_everything_of_one_and_nothing_of_another(
     told = json.loads(packed.read("account.json"))
     assert set(told) == {"user_id", "exported_at", "files", "runs", "models", "api_keys", "audit"}
     assert told["user_id"] == str(mine.user)
-    assert str(mine.file) in {file["id"] for file in told["files"]}
+    assert {file["id"]: file["preview"] for file in told["files"]}[str(mine.file)] == SHOWN
     assert {run["status"] for run in told["runs"]} == {"completed", "cancelled", "queued"}
     run = next(run for run in told["runs"] if run["id"] == str(done))
     assert (run["request"]["target"], run["plan"]["metric"]) == ("species", "accuracy")
@@ -269,7 +269,7 @@ async def test_one_that_failed_says_why_and_is_built_again_when_asked_for_again(
     assert (await mine.client.get("/account/export", headers=NOW)).status_code == 202
     job = await claimed(exporter.db, JobKind.EXPORT)
     assert job is not None
-    waiting = asyncio.create_task(mine.client.get("/account/export", headers={"Prefer": "wait=60"}))
+    waiting = asyncio.create_task(mine.client.get("/account/export", headers={"Prefer": "wait=5"}))
     await exporter.given_up(job, StorageUnavailable("the store is full"))
     answer = await waiting
     if answer.status_code == 202:  # it asked after the failure was recorded, and so for another

@@ -22,6 +22,7 @@ PROFILE = (
     '{"rows": 2, "columns": [], "suggested_target": null, "suggested_task_type": null,'
     ' "reason": "victim\'s", "warnings": []}'
 )
+PREVIEW = '{"columns": ["victim\'s column"], "rows": [["victim\'s cell"]]}'
 
 WITHOUT_ROWS = {
     "trainyard.migrations": "nobody's",
@@ -105,13 +106,12 @@ async def give(c: asyncpg.Connection, user: uuid.UUID) -> Belongings:
         " VALUES ($1, $2, 'victim''s key', 'ty_abcdefgh', $3, '{read}', $4)",
         [(keys[0], user, digests[0], None), (keys[1], user, digests[1], _later(-1))],
     )
-    await c.execute(
+    deeds = [("file.uploaded", "file", files[0])]
+    deeds += [(action, "run", tasks[4]) for action in ("run.cancelled", "run.resumed", "run.cancelled")]
+    await c.executemany(
         "INSERT INTO trainyard.audit (id, user_id, at, action, subject_kind, subject_id, actor, detail)"
-        " VALUES ($1, $2, $3, 'file.uploaded', 'file', $4, 'user', '{\"name\": \"victim.csv\"}')",
-        uuid7(),
-        user,
-        _later(-10_000),
-        files[0],
+        " VALUES ($1, $2, $3, $4, $5, $6, 'user', '{\"name\": \"victim.csv\"}')",
+        [(uuid7(), user, _later(-10_000), *deed) for deed in deeds],
     )
     await c.execute(
         "INSERT INTO trainyard.exports (user_id, status, size_bytes, sha256, built_at, expires_at)"
@@ -149,12 +149,14 @@ async def _files(c: asyncpg.Connection, user: uuid.UUID) -> list[uuid.UUID]:
             number == 3,
         )
         await c.execute(
-            "INSERT INTO trainyard.profiles (file_id, user_id, status, rows, columns, profile, error)"
-            " VALUES ($1, $2, $3, 4712, 7, $4, 'victim''s error')",
+            "INSERT INTO trainyard.profiles"
+            " (file_id, user_id, status, rows, columns, profile, preview, error)"
+            " VALUES ($1, $2, $3, 4712, 7, $4, $5, 'victim''s error')",
             file_id,
             user,
             status,
             PROFILE,
+            PREVIEW,
         )
     return ids
 

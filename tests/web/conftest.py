@@ -1,4 +1,8 @@
-"""One stack and one browser a session, a browser profile of its own a test."""
+"""One stack and one browser for all of this folder, a browser profile of its own a test.
+
+Of the package, not of the session: Playwright's loop counts as running until it is stopped, and no test
+elsewhere that runs one of its own works beside it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+from services.api.pages import BUILT, PAGE
 from tests.e2e import stack as stacks
 from tests.e2e.stack import Stack
 from tests.web.chromium import executable
@@ -16,13 +21,15 @@ from tests.web.pages import launch, opened, sign_in
 _people = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if not (BUILT / PAGE).exists():
+        pytest.skip("the dashboard is not built: `make setup` builds it, or says why not")
     with stacks.running(tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = executable()
     if chromium is None:

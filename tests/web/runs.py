@@ -48,13 +48,13 @@ REGRESSION = Wish(
 
 
 class Run:
-    """One that has ended, on a page of who trained it. Files that were taken home are in `folder`."""
+    """One that was begun, on a page of who trains it. Files that were taken home are in `folder`."""
 
     def __init__(self, page: Page, stack: Stack, folder: Path, wish: Wish) -> None:
         self.page, self.stack, self.folder, self.wish = page, stack, folder, wish
-        self.task_id = self._train()
+        self.task_id = self._begin()
 
-    def _train(self) -> str:
+    def _begin(self) -> str:
         page, (kind, table, target, models, _) = self.page, self.wish
         page.goto("/dashboard/blueprints")
         page.get_by_label("Tables to upload").set_input_files(
@@ -70,10 +70,14 @@ class Run:
         page.get_by_role("button", name="Start training").click()
         page.wait_for_url("**/dashboard/blueprints/tasks/*")
         expect(page.get_by_role("progressbar", name="Progress of the run")).to_be_visible()
-        expect(page.get_by_role("link", name="See the results")).to_be_visible(timeout=RUN_MS)
         found = re.search(r"/tasks/([0-9a-f-]{36})", page.url)
         assert found, page.url
         return found[1]
+
+    def ended(self) -> Run:
+        """Itself, once its page says that it is over."""
+        expect(self.page.get_by_role("link", name="See the results")).to_be_visible(timeout=RUN_MS)
+        return self
 
     @property
     def address(self) -> str:

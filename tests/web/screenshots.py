@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e import stack as stacks
 from tests.e2e import tables
@@ -104,6 +104,11 @@ def take(browser: Browser, url: str, shots: list[Shot], folder: Path, theme: The
             settled(page)
             if shot.press:
                 page.get_by_role("button", name=shot.press).click()
+                settled(page)
+            else:
+                page.keyboard.press("End")  # plots are loaded when somebody scrolls near
+                expect(page.get_by_text("Loading the plots")).to_have_count(0)
+                page.keyboard.press("Home")
                 settled(page)
             page.screenshot(path=folder / f"{shot.name}-{width}-{theme}.png", full_page=not shot.press)
             print(f"{shot.name}-{width}-{theme}.png", flush=True)

@@ -5,6 +5,7 @@ Every file is opened as its user would open it, and what was saved is looked up 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Callable, Iterator
@@ -17,26 +18,34 @@ from tests.e2e import checks
 from tests.e2e.stack import Stack
 from tests.web.behind import paused, store_settings
 from tests.web.pages import opened, sign_in
-from tests.web.runs import CLASSIFICATION, REGRESSION, RUN_MS, Run, Wish
+from tests.web.runs import CLASSIFICATION, REGRESSION, RUN_MS, Run
 
 COLUMNS_BEFORE = ["rank", "model_name", "label", "algorithm"]
 COLUMNS_AFTER = ["cv_mean", "cv_std", "fit_seconds", "predict_ms_per_row", "size_bytes", "status", "reason"]
 
 
-def trained(wish: Wish, browser: Browser, stack: Stack, folders: pytest.TempPathFactory) -> Iterator[Run]:
-    with opened(browser, stack.url) as page:
-        sign_in(page, f"{wish.kind.lower()}@example.com")
-        yield Run(page, stack, folders.mktemp("downloads"), wish)
+@pytest.fixture(scope="module")
+def begun(
+    browser: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Run]]:
+    """Somebody's run of each kind, both under way: one goes on while the other is looked at."""
+    with contextlib.ExitStack() as pages:
+        runs = {}
+        for wish in (CLASSIFICATION, REGRESSION):
+            page = pages.enter_context(opened(browser, stack.url))
+            sign_in(page, f"{wish.kind.lower()}@example.com")
+            runs[wish.kind] = Run(page, stack, tmp_path_factory.mktemp("downloads"), wish)
+        yield runs
 
 
 @pytest.fixture(scope="module")
-def classification(browser: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    yield from trained(CLASSIFICATION, browser, stack, tmp_path_factory)
+def classification(begun: dict[str, Run]) -> Run:
+    return begun[CLASSIFICATION.kind].ended()
 
 
 @pytest.fixture(scope="module")
-def regression(browser: Browser, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    yield from trained(REGRESSION, browser, stack, tmp_path_factory)
+def regression(begun: dict[str, Run]) -> Run:
+    return begun[REGRESSION.kind].ended()
 
 
 def test_train_a_classification_model(classification: Run) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.web.pages import check_accessible
 
@@ -81,11 +82,28 @@ def test_an_upload_is_stopped(me: Page) -> None:
         route.abort()
 
 
-def test_an_upload_that_broke_off_is_tried_again(me: Page) -> None:
+def test_an_upload_that_broke_off_is_tried_again_as_the_same(me: Page) -> None:
+    sent: list[Request] = []
+    me.on("request", lambda request: sent.append(request))  # Playwright takes no method of a list
     me.route("**/files", lambda route: route.abort(), times=1)
     upload(me, table("people.csv"))
     me.get_by_role("button", name="Try again").click()
     expect(me.get_by_role("link", name="Open people.csv")).to_be_visible()
+    tries = [request for request in sent if request.method == "POST"]
+    assert len(tries) == 2
+    assert len({request.headers["idempotency-key"] for request in tries}) == 1
+
+
+def test_what_does_not_fit_is_told_before_it_is_sent(me: Page) -> None:
+    limits = {"max_stored_bytes": 1000, "max_queued_tasks": 1, "max_upload_bytes": 900}
+    account = {"limits": limits, "stored_bytes": 200, "files": 1, "runs": 0, "models": 1}
+    me.route("**/account", lambda route: route.fulfill(json=account))
+    me.reload()
+    expect(me.get_by_text("900 B at most")).to_be_visible()
+    upload(me, table("large.csv", "a,b\n" * 250), table("fitting.csv", "a,b\n" * 220))
+    uploads = me.get_by_role("list", name="Uploads")
+    expect(uploads.get_by_text("It has 1 kB; at most 900 B are taken.")).to_be_visible()
+    expect(uploads.get_by_text("of your 1 kB only 800 B are left")).to_be_visible()
 
 
 def test_tables_are_dropped(me: Page) -> None:
@@ -114,13 +132,49 @@ def test_what_a_list_is_searched_for_stands_in_its_address(me: Page) -> None:
     expect(me.get_by_label("Sort by")).to_have_value("name")
 
 
+def test_older_pages_are_searched_and_sorted_as_well(me: Page) -> None:
+    """The API has no filter for names, and gives a hundred at a time."""
+
+    def page_of(start: int) -> dict[str, Any]:
+        same = {"size_bytes": 1, "sha256": "", "created_at": "2026-01-01T00:00:00Z", "status": "ready"}
+        places = range(start, start + 100)
+        items = [{"file_id": str(place), "name": f"table {999 - place}.csv", **same} for place in places]
+        return {"items": items, "next_cursor": str(start + 100) if start < 200 else None}
+
+    def answer(route: Route) -> None:
+        asked = parse_qs(urlsplit(route.request.url).query)
+        route.fulfill(json=page_of(int(asked.get("cursor", ["0"])[0])))
+
+    me.route(re.compile(r"/files\?"), answer)
+    me.goto("/dashboard/blueprints?q=table+701")
+    expect(me.get_by_text("1 of 300 datasets")).to_be_visible()
+    me.get_by_label("Search datasets").fill("")
+    me.get_by_label("Sort by").select_option("name")
+    rows = me.get_by_role("list", name="Datasets").get_by_role("listitem")
+    expect(rows.first).to_contain_text("table 700.csv")
+    me.get_by_role("button", name="Show older datasets").click()
+    expect(rows).to_have_count(200)
+    me.get_by_role("button", name="Show older datasets").click()
+    expect(rows.nth(200), "who shows the rest goes on from there").to_be_focused()
+
+
 def test_a_table_is_deleted_once_it_was_asked(me: Page) -> None:
     upload(me, table("people.csv"))
-    me.get_by_role("button", name="Delete people.csv").click()
+    expect(me.get_by_role("link", name="Open people.csv")).to_be_visible()
+    upload(me, table("others.csv"))
+    expect(me.get_by_role("link", name="Open others.csv")).to_be_visible()
+    me.get_by_role("button", name="Dismiss all").click()
+    expect(me.get_by_role("button", name="Choose files")).to_be_focused()
+    me.get_by_role("button", name="Delete others.csv").click()
     check_accessible(me)
     me.get_by_role("button", name="Keep it").click()
-    me.get_by_role("button", name="Delete people.csv").click()
-    me.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(me.get_by_role("button", name="Delete others.csv")).to_be_focused()
+    rows = me.get_by_role("list", name="Datasets").get_by_role("listitem")
+    left = rows.filter(has_text="people.csv")
+    for name, next_place in (("others.csv", left), ("people.csv", me.get_by_role("tabpanel"))):
+        me.get_by_role("button", name=f"Delete {name}").click()
+        me.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(next_place).to_be_focused()
     expect(me.get_by_role("heading", name="No datasets yet")).to_be_visible()
 
 
@@ -140,6 +194,7 @@ def test_a_wide_table_is_shown_some_columns_at_a_time(me: Page) -> None:
 
 
 def test_a_lost_connection_is_told_and_heals(me: Page) -> None:
+    expect(me.get_by_role("heading", name="No datasets yet")).to_be_visible()
     me.context.set_offline(True)
     expect(me.get_by_text("No connection to Trainyard.")).to_be_visible()
     me.context.set_offline(False)

@@ -78,7 +78,8 @@ async def get_ways_in(api: NamedDependency[Context]) -> WaysIn:
     """For a frontend that has to ask somebody who they are, before it has a token."""
     auth = api.settings.auth
     known = auth.supabase_url and auth.supabase_anon_key
-    project = SupabaseProject(url=auth.supabase_url, anon_key=auth.supabase_anon_key) if known else UNSET
+    url = auth.supabase_url.rstrip("/")
+    project = SupabaseProject(url=url, anon_key=auth.supabase_anon_key) if known else UNSET
     return WaysIn(dev_login=auth.auth_dev_login, supabase=project)
 
 

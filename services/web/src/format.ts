@@ -12,6 +12,11 @@ export function count(value: number): string {
   return whole.format(value)
 }
 
+/** "1 row", "1,234 rows" */
+export function counted(value: number, what: string): string {
+  return `${count(value)} ${value === 1 ? what : `${what}s`}`
+}
+
 export function share(value: number): string {
   return percent.format(value)
 }

@@ -3,6 +3,7 @@ import { RouterProvider } from "@tanstack/react-router"
 import { StrictMode } from "react"
 import { createRoot } from "react-dom/client"
 import { ApiError } from "./api/problem"
+import { keepSignedIn } from "./api/renewal"
 import { router } from "./router"
 import { getSession, onSession } from "./session"
 import "./styles/tokens.css"
@@ -36,6 +37,8 @@ onSession(() => {
   client.clear()
   router.invalidate()
 })
+
+keepSignedIn()
 
 const place = document.getElementById("root")
 if (!place) throw new Error("index.html has no #root")

@@ -4,6 +4,7 @@ import {
   createRootRoute,
   createRoute,
   createRouter,
+  Link,
   lazyRouteComponent,
   redirect,
 } from "@tanstack/react-router"
@@ -13,10 +14,20 @@ import { blueprintsSearch, datasetSearch, trainSearch } from "./search"
 import { getSession } from "./session"
 import { Shell } from "./shell"
 import { taskSearch } from "./task/search"
-import { State } from "./ui/surface"
+import { buttonClass } from "./ui/button"
+import { Failed, State } from "./ui/surface"
 
 const root = createRootRoute({
-  notFoundComponent: () => <State title="There is nothing at this address" />,
+  notFoundComponent: () => (
+    <State
+      title="There is nothing at this address"
+      action={
+        <Link to="/dashboard/blueprints" className={buttonClass({})}>
+          Go to the datasets
+        </Link>
+      }
+    />
+  ),
 })
 
 const start = createRoute({
@@ -95,6 +106,8 @@ export const router = createRouter({
     dashboard.addChildren([home, blueprints, dataset, train, task, models]),
   ]),
   defaultPreload: "intent",
+  // A fault of ours, or a part of an older build that is not there any more: asked for afresh.
+  defaultErrorComponent: ({ error }) => <Failed error={error} retry={() => location.reload()} />,
   scrollRestoration: true,
 })
 

@@ -27,6 +27,8 @@ export const DATASET_SORTS = [
   { name: "size", label: "Largest" },
 ] as const
 
+export type DatasetSort = (typeof DATASET_SORTS)[number]["name"]
+
 export const RUN_STATES: readonly { name: Schemas["TaskStatus"]; label: string }[] = [
   { name: "queued", label: "Queued" },
   { name: "running", label: "Running" },
@@ -63,7 +65,14 @@ export function datasetSearch(search: Search) {
   return { ...text("q", search), ...oneOf("role", ROLES, search) }
 }
 
-/** What is trained on, and a column that was chosen for the target. */
+/** What is trained on, a column that was chosen for the target, and a run that it is to be like. Without a
+ * file: which of them are shown to choose from. */
 export function trainSearch(search: Search) {
-  return { ...text("file", search), ...text("target", search) }
+  return {
+    ...text("file", search),
+    ...text("target", search),
+    ...text("from", search),
+    ...text("q", search),
+    ...oneOf("sort", DATASET_SORTS, search),
+  }
 }

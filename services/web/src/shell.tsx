@@ -10,6 +10,7 @@ import { signOut } from "./sign-in"
 import { getTheme, setTheme, type Theme } from "./theme"
 import { Button } from "./ui/button"
 import { Connection } from "./ui/connection"
+import menu from "./ui/menu.module.css"
 
 export function Shell() {
   const main = useRef<HTMLElement>(null)
@@ -71,7 +72,7 @@ function UserMenu() {
         </Button>
       </Menu.Trigger>
       <Menu.Portal>
-        <Menu.Content className={css.menu} align="end" sideOffset={6}>
+        <Menu.Content className={menu.menu} align="end" sideOffset={6}>
           <Menu.Label className={css.who}>Signed in as {session?.user.email}</Menu.Label>
           <Menu.RadioGroup
             value={theme}
@@ -81,7 +82,7 @@ function UserMenu() {
             }}
           >
             {THEMES.map(({ name, label, icon: Icon }) => (
-              <Menu.RadioItem key={name} value={name} className={css.item}>
+              <Menu.RadioItem key={name} value={name} className={menu.item}>
                 <Icon size={18} aria-hidden="true" />
                 {label}
                 <Menu.ItemIndicator asChild>
@@ -93,7 +94,7 @@ function UserMenu() {
           <Menu.Separator asChild>
             <hr />
           </Menu.Separator>
-          <Menu.Item className={css.item} onSelect={() => signOut()}>
+          <Menu.Item className={menu.item} onSelect={() => signOut()}>
             <LogOut size={18} aria-hidden="true" />
             Sign out
           </Menu.Item>

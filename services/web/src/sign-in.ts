@@ -1,7 +1,9 @@
-/** Signing in and out: a token for calls, and the cookie that downloads and event streams need. */
+/** Signing in and out. */
 
+import { begin } from "./api/begin"
 import { api, bodyOf } from "./api/client"
-import { getSession, type Session, setSession } from "./session"
+import { getSession, setSession } from "./session"
+import { endAt, type Project, tokenFrom } from "./supabase"
 
 /** By an address alone, where the API allows it (`AUTH_DEV_LOGIN`). */
 export async function devLogin(email: string): Promise<void> {
@@ -13,33 +15,33 @@ export async function devLogin(email: string): Promise<void> {
   })
 }
 
-/** By e-mail and password, where Supabase has the users (`SUPABASE_URL`). Raises what Supabase says. */
-export async function supabaseLogin(
-  url: string,
-  anonKey: string,
-  email: string,
-  password: string,
-): Promise<void> {
-  const answer = await fetch(`${url}/auth/v1/token?grant_type=password`, {
-    method: "POST",
-    headers: { apikey: anonKey, "Content-Type": "application/json" },
-    body: JSON.stringify({ email, password }),
-  })
-  const said = await answer.json()
-  if (!answer.ok) throw new Error(said.error_description ?? said.msg ?? "Supabase refused the sign-in")
-  await begin({
-    token: said.access_token,
-    user: { id: said.user.id, email: said.user.email },
-    expiresAt: Date.now() + said.expires_in * 1000,
-  })
+/** By e-mail and password, where Supabase has the users (`SUPABASE_URL`). */
+export async function supabaseLogin(project: Project, email: string, password: string): Promise<void> {
+  await begin(await tokenFrom(project, { grant: "password", email, password }))
 }
 
-async function begin(session: Session): Promise<void> {
-  setSession(session)
-  await api.POST("/auth/session")
+/** With a token that somebody has from their identity provider, or from `make token`. */
+export async function tokenLogin(token: string): Promise<void> {
+  const { sub, email, exp } = claimsOf(token)
+  await begin({ token, user: { id: sub, email: email ?? sub }, expiresAt: exp * 1000 })
 }
 
 export async function signOut(): Promise<void> {
-  if (getSession()) await api.DELETE("/auth/session").catch(() => {}) // away: the token goes all the same
+  const session = getSession()
+  // Where one of them is away, the token goes from here all the same.
+  if (session) await Promise.allSettled([api.DELETE("/auth/session"), endAt(session)])
   setSession(null)
+}
+
+/** What a JWT says, which the API checks. */
+function claimsOf(token: string): { sub: string; email?: string; exp: number } {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/")
+    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0))
+    const claims = JSON.parse(new TextDecoder().decode(bytes))
+    if (typeof claims.sub === "string" && typeof claims.exp === "number") return claims
+  } catch {
+    // It is not one.
+  }
+  throw new Error("This is no user's token: it has three parts with dots between them, and begins with ey")
 }

@@ -44,7 +44,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     npm.write_text(
         '#!/bin/sh\necho "$*" >> ../../told\n'
         "mkdir -p node_modules dist\n"
-        '[ ! -e ../../broken ] || { echo "src/main.tsx: no such thing"; exit 1; }\n'
+        "case $* in ci*) broken=offline said='no network';;"
+        " *) broken=broken said='src/main.tsx: no such thing';; esac\n"
+        '[ ! -e ../../$broken ] || { echo "$said"; exit 1; }\n'
         "case $* in *build*) echo '<html>' > dist/index.html;; esac\n"
     )
     npm.chmod(0o755)
@@ -97,12 +99,22 @@ def test_what_cannot_be_built_is_said_and_tried_again(
     said = capsys.readouterr().err
     assert "the API runs without it" in said
     assert "src/main.tsx: no such thing" in said
-    assert dashboard.main(["--required"]) == 1
-    assert dashboard.main(["--lint"]) == 1
+    for asked in ("--required", "--tested", "--lint"):
+        assert dashboard.main([asked]) == 1
     (project / "broken").unlink()
     told(project)
     assert dashboard.main([]) == 0
-    assert told(project) == ["ci", "build"]
+    assert told(project) == ["build"]
+
+
+def test_what_is_made_from_cannot_be_had(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is nobody's fault here, and no reason for every other test to wait for it."""
+    (project / "offline").touch()
+    assert [dashboard.main(asked) for asked in ([], ["--tested"], ["--required"], ["--lint"])] == [0, 0, 1, 1]
+    assert capsys.readouterr().err.count("no network") == 4
+    (project / "offline").unlink()
+    assert dashboard.main(["--tested"]) == 0
+    assert told(project)[-2:] == ["ci", "build"]
 
 
 def test_without_any_node_both_that_were_tried_are_named(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from services.trainer import table
-from services.trainer.preview import LONGEST, MOST_CELLS, preview
+from services.trainer.preview import LONGEST, MOST_CHARACTERS, preview
+from shared.contracts import Preview
 
 
 def decoded(folder: Path, text: str) -> Path:
@@ -49,7 +52,49 @@ def test_the_first_fifty_rows_are_shown_however_they_are_stored(tmp_path: Path, 
 
 def test_a_wide_table_shows_fewer_rows(tmp_path: Path) -> None:
     names = ",".join(f"c{i}" for i in range(2000))
-    row = ",".join("1" for _ in range(2000))
-    made = preview(decoded(tmp_path, f"{names}\n" + f"{row}\n" * 30))
-    assert len(made.rows) == MOST_CELLS // 2000
+    row = ",".join("x" * 60 for _ in range(2000))
+    made = preview(decoded(tmp_path, f"{names}\n" + f"{row}\n" * 5))
+    assert len(made.rows) == MOST_CHARACTERS // (2000 * 60) == 1
     assert len(made.columns) == len(made.rows[0]) == 2000
+    narrow = ",".join("1" for _ in range(2000))
+    assert len(preview(decoded(tmp_path, f"{names}\n" + f"{narrow}\n" * 60)).rows) == 50
+
+
+def test_the_first_row_is_shown_however_long_it_is(tmp_path: Path) -> None:
+    names = ",".join(f"c{i}" for i in range(2000))
+    row = ",".join("y" * 500 for _ in range(2000))
+    made = preview(decoded(tmp_path, f"{names}\n{row}\n{row}\n"))
+    assert [len(row) for row in made.rows] == [2000]
+    assert sum(len(cell or "") for cell in made.rows[0]) == 2000 * LONGEST > MOST_CHARACTERS
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\x1b[31mred\x07",
+    "\u202eright to left",
+    "=1+1",
+    "\U0001f680\u200d",
+    "'; DROP TABLE profiles; --",
+]
+
+
+def test_what_is_hostile_is_text_like_any_other(tmp_path: Path) -> None:
+    """Bytes that a page or a terminal might take for more are the reader's to show: nothing is lost here,
+    and what Postgres keeps as JSON comes back as it was."""
+    made = preview(decoded(tmp_path, "n,cell\n" + "".join(f"{n},{cell}\n" for n, cell in enumerate(HOSTILE))))
+    assert [row[1] for row in made.rows] == HOSTILE
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Preview) == made
+
+
+def test_a_cell_of_megabytes_costs_no_more_than_what_is_shown(tmp_path: Path) -> None:
+    out = tmp_path / "table.arrow"
+    whole = pa.table({"text": pa.array(["\U0001f682" * 2**18] * 50, pa.large_string())})
+    with pa.ipc.new_file(str(out), whole.schema) as writer:
+        writer.write_table(whole)
+    del whole
+    tracemalloc.start()
+    made = preview(out)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.rows == [["\U0001f682" * (LONGEST - 1) + "…"]] * 50
+    assert most < 2**20, "a fiftieth of what is there"

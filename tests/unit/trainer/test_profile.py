@@ -187,12 +187,14 @@ def test_a_steady_pace_of_dates_suggests_a_time_series(tmp_path: Path) -> None:
     alone = profiled(pd.DataFrame({"month": dates, "y": rng.normal(size=60)}), tmp_path)
     assert alone.suggested_task_type is TaskType.TIME_SERIES
     assert "'month' has one row a step (MS)" in alone.reason
+    assert (alone.suggested_time_column, alone.suggested_series_column) == ("month", UNSET)
     panel = pd.DataFrame(
         {"month": [*dates, *dates], "shop": ["a"] * 60 + ["b"] * 60, "y": rng.normal(size=120)}
     )
     several = profiled(panel, tmp_path)
     assert several.suggested_task_type is TaskType.TIME_SERIES
     assert "for each 'shop'" in several.reason
+    assert (several.suggested_time_column, several.suggested_series_column) == ("month", "shop")
 
 
 def test_dates_at_random_suggest_no_time_series(tmp_path: Path) -> None:
@@ -200,6 +202,7 @@ def test_dates_at_random_suggest_no_time_series(tmp_path: Path) -> None:
     days = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 4000, 80), unit="D")
     made = profiled(pd.DataFrame({"born": days.astype(str), "y": rng.normal(size=80)}), tmp_path)
     assert made.suggested_task_type is TaskType.REGRESSION
+    assert made.suggested_time_column is UNSET
 
 
 def test_copied_rows_and_columns_are_found(tmp_path: Path) -> None:

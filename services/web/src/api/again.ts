@@ -14,3 +14,15 @@ export function again<T>(ms: number, goingOn: (data: T) => boolean) {
     return state.data !== undefined && goingOn(state.data) ? ms : false
   }
 }
+
+/** For the `refetchInterval` of a list that comes by the page: all of its pages are asked for again, so the more
+ * there are, the more seldom. */
+export function againByPage<Row>(ms: number, goingOn: (row: Row) => boolean) {
+  const next = again<{ pages: { items: Row[] }[] }>(ms, ({ pages }) =>
+    pages.some(({ items }) => items.some(goingOn)),
+  )
+  return (query: Asked<{ pages: { items: Row[] }[] }>): number | false => {
+    const wait = next(query)
+    return wait && wait * (query.state.data?.pages.length ?? 1)
+  }
+}

@@ -1,7 +1,7 @@
 /** What the pages ask for, and under which key it is kept. */
 
-import { type InfiniteData, infiniteQueryOptions, queryOptions } from "@tanstack/react-query"
-import { again } from "./again"
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
+import { againByPage } from "./again"
 import { api, bodyOf, type Schemas } from "./client"
 
 export const signInQuery = queryOptions({
@@ -28,9 +28,7 @@ export const filesQuery = infiniteQueryOptions({
     bodyOf(api.GET("/files", { params: { query: { limit: PAGE, ...pageParam } }, signal })),
   initialPageParam: {} as From,
   getNextPageParam: (last) => after(last.next_cursor),
-  refetchInterval: again<InfiniteData<Schemas["FilePage"]>>(2_000, ({ pages }) =>
-    pages.some(({ items }) => items.some(({ status }) => status === "profiling")),
-  ),
+  refetchInterval: againByPage<Schemas["File"]>(2_000, ({ status }) => status === "profiling"),
 })
 
 export const taskQuery = (taskId: string) =>
@@ -50,7 +48,9 @@ export const tasksQuery = (status?: Schemas["TaskStatus"]) =>
     },
     initialPageParam: {} as From,
     getNextPageParam: (last) => after(last.next_cursor),
-    refetchInterval: again<InfiniteData<Schemas["TaskPage"]>>(3_000, ({ pages }) =>
-      pages.some(({ items }) => items.some((task) => task.status === "queued" || task.status === "running")),
+    placeholderData: keepPreviousData,
+    refetchInterval: againByPage<Schemas["Task"]>(
+      3_000,
+      ({ status }) => status === "queued" || status === "running",
     ),
   })

@@ -1,15 +1,17 @@
 /** One table, streamed to the API with its progress told: `fetch` cannot tell how much of a body has gone. */
 
-import { getSession } from "../session"
+import { getSession, setSession } from "../session"
 import type { Schemas } from "./client"
-import { onceKey } from "./once"
 import { ApiError, type Problem, Unreachable } from "./problem"
 
 type File_ = Schemas["File"]
 
-/** `onProgress` is told 0..1. Rejects with ApiError, Unreachable, or an AbortError once `signal` says so. */
+/** `key`: the `Idempotency-Key`; sent again under the same one, after an answer that got lost, a table is not
+ * stored twice. `onProgress` is told 0..1. Rejects with ApiError, Unreachable, or an AbortError once `signal`
+ * says so. */
 export function uploadFile(
   file: File,
+  key: string,
   signal: AbortSignal,
   onProgress: (share: number) => void,
 ): Promise<File_> {
@@ -18,12 +20,12 @@ export function uploadFile(
     request.open("POST", "/files")
     request.responseType = "json"
     request.setRequestHeader("Authorization", `Bearer ${getSession()?.token ?? ""}`)
-    // Sent again after a broken answer, the same upload is not stored twice.
-    request.setRequestHeader("Idempotency-Key", onceKey())
+    request.setRequestHeader("Idempotency-Key", key)
     request.upload.onprogress = (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total)
     }
     request.onload = () => {
+      if (request.status === 401) setSession(null)
       if (request.status === 201) resolve(request.response as File_)
       else
         reject(

@@ -6,13 +6,18 @@ import css from "./dataset.module.css"
 import { Distribution } from "./distribution"
 import type { Column } from "./queries"
 
-/** Roles of which nothing can be learned. */
-const USELESS = new Set(["constant", "empty", "datetime"])
+interface ColumnCardProps {
+  column: Column
+  rows: number
+  fileId: string
+  /** Whether it could be a target. */
+  learnable: boolean
+}
 
-export function ColumnCard({ column, rows, fileId }: { column: Column; rows: number; fileId: string }) {
+export function ColumnCard({ column, rows, fileId, learnable }: ColumnCardProps) {
   const { name, role, distinct, missing } = column
   return (
-    <li className={css.column}>
+    <li className={css.column} data-row tabIndex={-1}>
       <div>
         <h3 className={css.columnName} title={name}>
           {name}
@@ -29,7 +34,7 @@ export function ColumnCard({ column, rows, fileId }: { column: Column; rows: num
         {typeof column.min === "string" && <Fact name="From" value={day(column.min)} />}
         {typeof column.max === "string" && <Fact name="To" value={day(column.max)} />}
       </dl>
-      {!USELESS.has(role) && (
+      {learnable && (
         <Link
           to="/dashboard/blueprints/train"
           search={{ file: fileId, target: name }}

@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router"
 import { CircleAlert, Play, Trash2 } from "lucide-react"
 import { useState } from "react"
-import { bytes, count } from "../format"
+import { bytes, counted, sentence } from "../format"
 import { Button, buttonClass } from "../ui/button"
 import { Badge } from "../ui/surface"
 import { When } from "../ui/when"
@@ -9,11 +9,12 @@ import css from "./datasets.module.css"
 import { DeleteDataset } from "./delete-dataset"
 import type { Table } from "./queries"
 
-export function DatasetRow({ table }: { table: Table }) {
-  const { file_id: fileId, name, status } = table
+/** `like`: a run whose settings are to be used again. */
+export function DatasetRow({ table, like }: { table: Table; like?: string | undefined }) {
+  const { file_id: fileId, name, status, error } = table
   const [deleting, setDeleting] = useState(false)
   return (
-    <li className={css.row}>
+    <li className={css.row} data-row tabIndex={-1}>
       <div className={css.what}>
         <Link to="/dashboard/blueprints/files/$fileId" params={{ fileId }} className={css.name} title={name}>
           {name}
@@ -23,12 +24,13 @@ export function DatasetRow({ table }: { table: Table }) {
           <span>{bytes(table.size_bytes)}</span>
           <When time={table.created_at} />
         </p>
+        {status === "failed" && error && <p className={css.why}>{sentence(error)}</p>}
       </div>
       <div className={css.actions}>
         {status !== "failed" && (
           <Link
             to="/dashboard/blueprints/train"
-            search={{ file: fileId }}
+            search={{ file: fileId, ...(like && { from: like }) }}
             className={buttonClass({ small: true })}
           >
             <Play size={16} aria-hidden="true" />
@@ -45,22 +47,20 @@ export function DatasetRow({ table }: { table: Table }) {
 }
 
 /** Rows and columns, or why they are not known (yet). */
-export function Shape({ table: { status, error, rows, columns } }: { table: Table }) {
+export function Shape({ table: { status, rows, columns } }: { table: Table }) {
   if (status === "profiling") return <Badge tone="accent">Being looked at</Badge>
   if (status === "failed") {
     return (
-      <span title={error}>
-        <Badge tone="bad">
-          <CircleAlert size={14} aria-hidden="true" />
-          Cannot be read
-        </Badge>
-      </span>
+      <Badge tone="bad">
+        <CircleAlert size={14} aria-hidden="true" />
+        Cannot be read
+      </Badge>
     )
   }
   if (rows === undefined || columns === undefined) return null
   return (
     <span className="number">
-      {count(rows)} rows × {count(columns)} columns
+      {counted(rows, "row")} × {counted(columns, "column")}
     </span>
   )
 }

@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query"
 import { ChevronLeft, ChevronRight } from "lucide-react"
 import { useState } from "react"
 import { ApiError } from "../api/problem"
-import { count } from "../format"
+import { count, counted } from "../format"
 import { Button } from "../ui/button"
 import { Card, Failed, Loading } from "../ui/surface"
 import css from "./preview.module.css"
@@ -24,7 +24,7 @@ export function Preview({ fileId, columns }: { fileId: string; columns: Column[]
   return (
     <Card
       title="First rows"
-      about={preview.data && `${count(preview.data.rows.length)} rows as they were read`}
+      about={preview.data && `${counted(preview.data.rows.length, "row")} as they were read`}
       actions={
         all.length > COLUMNS && (
           <div className={css.paging}>

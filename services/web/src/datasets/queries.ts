@@ -55,8 +55,11 @@ export function useDeleteFile(onDeleted: () => void) {
   return useMutation({
     mutationFn: (fileId: string) => bodyOf(api.DELETE("/files/{file_id}", of(fileId))),
     onSuccess: (_, fileId) => {
-      for (const key of ["file", "profile", "preview"]) client.removeQueries({ queryKey: [key, fileId] })
+      // A page that still shows it is left in a moment, and must not ask for it again until then.
+      for (const key of ["file", "profile", "preview"])
+        client.removeQueries({ queryKey: [key, fileId], type: "inactive" })
       client.invalidateQueries({ queryKey: filesQuery.queryKey })
+      client.invalidateQueries({ queryKey: accountQuery.queryKey })
       dropUploadOf(fileId)
       onDeleted()
     },

@@ -18,10 +18,14 @@ export function UploadArea() {
   const uploads = useUploads()
   const { over, ...dropping } = useDrop(add)
   const chooser = useRef<HTMLInputElement>(null)
+  const choose = useRef<HTMLButtonElement>(null)
   const hint = useId()
 
   function add(files: Iterable<File>): void {
-    startUploads(files, limit, () => client.invalidateQueries({ queryKey: filesQuery.queryKey }))
+    startUploads(files, account.data, () => {
+      client.invalidateQueries({ queryKey: filesQuery.queryKey })
+      client.invalidateQueries({ queryKey: accountQuery.queryKey })
+    })
   }
 
   return (
@@ -35,7 +39,7 @@ export function UploadArea() {
             {limit !== undefined && `, ${bytes(limit)} at most`}
           </p>
         </div>
-        <Button look="primary" aria-describedby={hint} onClick={() => chooser.current?.click()}>
+        <Button ref={choose} look="primary" aria-describedby={hint} onClick={() => chooser.current?.click()}>
           Choose files
         </Button>
         <input
@@ -59,7 +63,15 @@ export function UploadArea() {
         </ul>
       )}
       {uploads.length > 1 && uploads.every(isOver) && (
-        <Button look="quiet" small className={css.done} onClick={dropEnded}>
+        <Button
+          look="quiet"
+          small
+          className={css.done}
+          onClick={() => {
+            dropEnded()
+            choose.current?.focus()
+          }}
+        >
           Dismiss all
         </Button>
       )}

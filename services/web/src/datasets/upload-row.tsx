@@ -10,7 +10,7 @@ export function UploadRow({ upload }: { upload: Upload }) {
   const { key, name, size, state } = upload
   const going = !isOver(upload)
   return (
-    <li className={css.row} data-state={state}>
+    <li className={css.row} data-row tabIndex={-1} data-state={state}>
       <div className={css.what}>
         {state === "stored" && <CircleCheck size={18} className={css.good} aria-hidden="true" />}
         {state === "refused" && <CircleAlert size={18} className={css.bad} aria-hidden="true" />}

@@ -1,9 +1,11 @@
 /** Tables on their way to the API. They go on while other pages are looked at. */
 
 import { useSyncExternalStore } from "react"
+import type { Schemas } from "../api/client"
+import { onceKey } from "../api/once"
 import { ApiError } from "../api/problem"
 import { uploadFile } from "../api/upload"
-import { bytes } from "../format"
+import { bytes, sentence } from "../format"
 import { getSession } from "../session"
 import type { Table } from "./queries"
 
@@ -21,6 +23,8 @@ export interface Upload {
 }
 
 interface Going extends Upload {
+  /** One for all of its tries. */
+  once: string
   userId: string | undefined
   file: File
   stop: AbortController
@@ -28,6 +32,8 @@ interface Going extends Upload {
 }
 
 const AT_A_TIME = 2
+/** Of what is refused: the first try still goes on, too much at once, not signed in any more. */
+const MAY_HELP = new Set([401, 409, 429])
 const TABLE = /\.(csv|tsv|tab|txt|data)(\.(gz|zst))?$|\.(parquet|pq)$/i
 
 /** What a chooser of files offers. */
@@ -48,12 +54,12 @@ function change(key: number, changes: Partial<Going>): void {
 
 export function startUploads(
   files: Iterable<File>,
-  maxBytes: number | undefined,
+  account: Schemas["Account"] | undefined,
   onStored: (table: Table) => void,
 ): void {
   const userId = getSession()?.user.id
   const added = Array.from(files, (file): Going => {
-    const error = refusal(file, maxBytes)
+    const error = refusal(file, account)
     return {
       key: ++keys,
       name: file.name,
@@ -61,6 +67,7 @@ export function startUploads(
       state: error ? "refused" : "waiting",
       share: 0,
       ...(error && { error }),
+      once: onceKey(),
       userId,
       file,
       stop: new AbortController(),
@@ -71,12 +78,17 @@ export function startUploads(
   sendNext()
 }
 
-/** The API says the same, but only once it has seen the bytes. */
-function refusal(file: File, maxBytes: number | undefined): string | undefined {
+/** The API says the same, but a browser that is still sending does not always get to hear it. */
+function refusal(file: File, account: Schemas["Account"] | undefined): string | undefined {
   if (!TABLE.test(file.name)) return "Only CSV, TSV (also .gz or .zst) and Parquet can be read."
   if (file.size === 0) return "The file is empty."
-  if (maxBytes !== undefined && file.size > maxBytes)
-    return `It has ${bytes(file.size)}; at most ${bytes(maxBytes)} are taken. A Parquet file of it is smaller.`
+  if (!account) return undefined
+  const { max_upload_bytes: most, max_stored_bytes: room } = account.limits
+  if (file.size > most)
+    return `It has ${bytes(file.size)}; at most ${bytes(most)} are taken. A Parquet file of it is smaller.`
+  const left = Math.max(room - account.stored_bytes, 0)
+  if (file.size > left)
+    return `It has ${bytes(file.size)}, and of your ${bytes(room)} only ${bytes(left)} are left. Delete datasets first; models in the trash count too, until they are purged.`
   return undefined
 }
 
@@ -92,12 +104,12 @@ async function send(upload: Going): Promise<void> {
   const { key, file, stop } = upload
   change(key, { state: "sending" })
   try {
-    const stored = await uploadFile(file, stop.signal, (share) => change(key, { share }))
+    const stored = await uploadFile(file, upload.once, stop.signal, (share) => change(key, { share }))
     change(key, { state: "stored", share: 1, stored })
     upload.onStored(stored)
   } catch (error) {
     if (stop.signal.aborted) return
-    const final = error instanceof ApiError && error.status < 500 && error.status !== 429
+    const final = error instanceof ApiError && error.status < 500 && !MAY_HELP.has(error.status)
     change(key, { state: "refused", error: faultOf(error as Error), retry: !final })
   } finally {
     sendNext()
@@ -105,7 +117,7 @@ async function send(upload: Going): Promise<void> {
 }
 
 function faultOf(error: Error): string {
-  return (error instanceof ApiError && error.fault("/file")) || error.message
+  return sentence((error instanceof ApiError && error.fault("/file")) || error.message)
 }
 
 /** Stops it if it is still on its way. */

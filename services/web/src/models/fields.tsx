@@ -1,6 +1,6 @@
 /** Name, description and tags of a saved model: the same fields when it is saved and when it is changed. */
 
-import { useState } from "react"
+import { useEffect, useRef, useState } from "react"
 import { ApiError } from "../api/problem"
 import { count } from "../format"
 import { Field } from "../ui/field"
@@ -28,9 +28,12 @@ export function useModelFields(known: { model_name: string; description: string 
     tags: known.tags.join(", "),
   })
   const [faults, setFaults] = useState<Faults>({})
+  const [refusals, setRefusals] = useState(0)
   return {
     values,
     faults,
+    /** How often they could not be sent: each time the first fault is gone to. */
+    refusals,
     set(field: keyof Values, value: string): void {
       setValues((before) => ({ ...before, [field]: value }))
       setFaults(({ [field]: _, ...others }) => others)
@@ -39,7 +42,9 @@ export function useModelFields(known: { model_name: string; description: string 
     check(): boolean {
       const found = faultsOf(values)
       setFaults(found)
-      return Object.keys(found).length === 0
+      const good = Object.keys(found).length === 0
+      if (!good) setRefusals((before) => before + 1)
+      return good
     },
     body: () => ({
       model_name: values.model_name.trim(),
@@ -69,7 +74,12 @@ interface ModelFieldsProps {
   error: Error | null
 }
 
-export function ModelFields({ fields: { values, faults, set }, error }: ModelFieldsProps) {
+export function ModelFields({ fields: { values, faults, refusals, set }, error }: ModelFieldsProps) {
+  const place = useRef<HTMLDivElement>(null)
+  // biome-ignore lint/correctness/useExhaustiveDependencies: it is for what was sent, or was to be
+  useEffect(() => {
+    place.current?.querySelector<HTMLElement>('[aria-invalid="true"]')?.focus()
+  }, [refusals, error])
   const said = error instanceof ApiError ? error : undefined
   const tags = tagsOf(values.tags)
   // A fault of the third tag is at /tags/2.
@@ -81,7 +91,7 @@ export function ModelFields({ fields: { values, faults, set }, error }: ModelFie
   }
   const elsewhere = error && !said?.problem.errors?.length
   return (
-    <>
+    <div ref={place} className={css.fields}>
       <Field label="Model name" required fault={faultOf.model_name}>
         {(input) => (
           <input
@@ -136,6 +146,6 @@ export function ModelFields({ fields: { values, faults, set }, error }: ModelFie
           <Note tone="bad">{error.message}</Note>
         </div>
       )}
-    </>
+    </div>
   )
 }

@@ -2,14 +2,14 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query"
 import { Link, useNavigate, useSearch } from "@tanstack/react-router"
 import { Package, SearchX, Trash2 } from "lucide-react"
 import { Button, buttonClass } from "../ui/button"
+import { useKeptFocus } from "../ui/kept-focus"
 import { Choice, ListTools, SearchBox } from "../ui/list-tools"
-import { found, More } from "../ui/paged"
+import { loaded, More } from "../ui/paged"
 import { Failed, Loading, State } from "../ui/surface"
 import css from "./list.module.css"
 import { ModelRow } from "./model-row"
 import { modelsQuery, tagsQuery } from "./queries"
 import { MODEL_SORTS, modelsSearch, TASKS } from "./search"
-import { useTyped } from "./typed"
 
 const ALL = ""
 
@@ -17,17 +17,21 @@ export function ModelList({ trash }: { trash: boolean }) {
   const search = useSearch({ from: "/dashboard/models" })
   const navigate = useNavigate({ from: "/dashboard/models" })
   const list = useInfiniteQuery(modelsQuery(search))
-  const tags = useQuery(tagsQuery)
+  const tags = useQuery(tagsQuery(trash))
+  const place = useKeptFocus<HTMLDivElement>()
   const narrow = (to: { [name in keyof typeof search]: (typeof search)[name] | undefined }) =>
     navigate({ search: (before) => modelsSearch({ ...before, ...to }), replace: true, resetScroll: false })
-  const [typed, type] = useTyped(search.q ?? "", (q) => narrow({ q: q || undefined }))
   const models = list.data?.pages.flatMap(({ items }) => items)
   const narrowed = Boolean(search.q || search.tag || search.task_type)
   const known = [...new Set([...(tags.data ?? []), ...(search.tag ? [search.tag] : [])])]
   return (
-    <div className={css.list}>
-      <ListTools found={models && found(models.length, models.length, "model", list)}>
-        <SearchBox label="Search models" value={typed} onChange={type} />
+    <div className={css.list} ref={place}>
+      <ListTools found={models && loaded(models.length, "model", list)}>
+        <SearchBox
+          label="Search models"
+          value={search.q ?? ""}
+          onChange={(q) => narrow({ q: q || undefined })}
+        />
         <Choice
           label="Task"
           value={search.task_type ?? ALL}
@@ -70,7 +74,11 @@ export function ModelList({ trash }: { trash: boolean }) {
       ) : (
         <Loading what="Loading the models" rows={6} />
       )}
-      <More list={list} what="more models" />
+      <More
+        what="more models"
+        busy={list.isFetchingNextPage}
+        onMore={list.hasNextPage ? () => list.fetchNextPage() : undefined}
+      />
     </div>
   )
 }

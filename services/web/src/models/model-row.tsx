@@ -1,5 +1,6 @@
 /** One saved model. */
 
+import { Link } from "@tanstack/react-router"
 import { Download, Link as LinkIcon, Pencil, RotateCcw, Trash2 } from "lucide-react"
 import { useState } from "react"
 import type { Schemas } from "../api/client"
@@ -25,7 +26,7 @@ interface ModelRowProps {
 
 export function ModelRow({ model, onTag }: ModelRowProps) {
   return (
-    <li className={css.row}>
+    <li className={css.row} data-row tabIndex={-1}>
       <div className={css.what}>
         <h2 className={css.name}>{model.model_name}</h2>
         <p className={css.facts}>
@@ -33,8 +34,15 @@ export function ModelRow({ model, onTag }: ModelRowProps) {
           {model.status === "saving" && <Badge>Uploading…</Badge>}
           {model.status === "failed" && <Badge tone="bad">Not stored: save it again</Badge>}
           <span>{model.algorithm}</span>
+          <Link to="/dashboard/blueprints/tasks/$taskId" params={{ taskId: model.task_id }}>
+            Its run<span className="visually-hidden">: {model.model_name}</span>
+          </Link>
         </p>
-        {model.description && <p className={css.description}>{model.description}</p>}
+        {model.description && (
+          <p className={css.description} title={model.description}>
+            {model.description}
+          </p>
+        )}
         {model.tags.length > 0 && (
           <ul className={css.tags}>
             {model.tags.map((tag) => (

@@ -1,7 +1,7 @@
 /** The registry: all of its keys begin with "models", so that one change makes all of it asked for again. */
 
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query"
-import { again } from "../api/again"
+import { againByPage } from "../api/again"
 import { api, bodyOf, type Schemas } from "../api/client"
 import type { modelsSearch } from "./search"
 
@@ -33,9 +33,7 @@ export const modelsQuery = ({ tab, q, tag, task_type, sort }: ReturnType<typeof 
     getNextPageParam: ({ next_cursor }: Schemas["ModelPage"]): { cursor?: string } | undefined =>
       next_cursor ? { cursor: next_cursor } : undefined,
     placeholderData: keepPreviousData,
-    refetchInterval: again(1_500, ({ pages }) =>
-      pages.some(({ items }) => items.some(({ status }) => status === "saving")),
-    ),
+    refetchInterval: againByPage<Schemas["Model"]>(1_500, ({ status }) => status === "saving"),
   })
 
 export const modelStatsQuery = queryOptions({
@@ -45,10 +43,12 @@ export const modelStatsQuery = queryOptions({
 
 const NEWEST = 200
 
-/** The tags of the newest models: those that a list can be narrowed to. */
-export const tagsQuery = queryOptions({
-  queryKey: [...MODELS, "tags"],
-  queryFn: ({ signal }) => bodyOf(api.GET("/models", { params: { query: { limit: NEWEST } }, signal })),
-  select: ({ items }) =>
-    [...new Set(items.flatMap(({ tags }) => tags))].toSorted((a, b) => a.localeCompare(b)),
-})
+/** The tags of the newest models, or of the newest in the trash: those that a list can be narrowed to. */
+export const tagsQuery = (deleted: boolean) =>
+  queryOptions({
+    queryKey: [...MODELS, "tags", deleted],
+    queryFn: ({ signal }) =>
+      bodyOf(api.GET("/models", { params: { query: { limit: NEWEST, deleted } }, signal })),
+    select: ({ items }) =>
+      [...new Set(items.flatMap(({ tags }) => tags))].toSorted((a, b) => a.localeCompare(b)),
+  })

@@ -11,18 +11,20 @@ import { Notices } from "../datasets/notices"
 import { Preview } from "../datasets/preview"
 import { fileQuery, profileQuery, type Table } from "../datasets/queries"
 import { Suggestion } from "../datasets/suggestion"
-import { bytes, sentence } from "../format"
+import { Unreadable } from "../datasets/unreadable"
+import { bytes } from "../format"
 import { useTitle } from "../title"
 import { Button, buttonClass } from "../ui/button"
 import { PageHead } from "../ui/page-head"
-import { Card, Failed, Loading, State } from "../ui/surface"
+import { Card, Failed, Loading } from "../ui/surface"
 import { When } from "../ui/when"
 
 export function DatasetPage() {
   const { fileId } = useParams({ from: "/dashboard/blueprints/files/$fileId" })
   const file = useQuery(fileQuery(fileId))
   useTitle(file.data?.name ?? "Dataset")
-  if (file.data) return <Dataset table={file.data} />
+  const deleted = file.error instanceof ApiError && file.error.status === 404
+  if (file.data && !deleted) return <Dataset key={fileId} table={file.data} />
   if (file.isError) return <Failed error={file.error} retry={() => file.refetch()} />
   return <Loading what="Loading the dataset" rows={8} />
 }
@@ -77,22 +79,7 @@ function Contents({ fileId }: { fileId: string }) {
   if (profile.error && !(profile.error instanceof ApiError && profile.error.status === 422)) {
     return <Failed error={profile.error} retry={() => profile.refetch()} />
   }
-  if (profile.error) {
-    return (
-      <Card>
-        <State
-          title="This table cannot be read"
-          action={
-            <Link to="/dashboard/blueprints" className={buttonClass({})}>
-              Upload a corrected one
-            </Link>
-          }
-        >
-          {sentence(profile.error.message)}
-        </State>
-      </Card>
-    )
-  }
+  if (profile.error) return <Unreadable error={profile.error} />
   if (!profile.data) {
     return (
       <Card

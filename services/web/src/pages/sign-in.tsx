@@ -1,9 +1,10 @@
 import { useMutation, useQuery } from "@tanstack/react-query"
 import { useNavigate, useSearch } from "@tanstack/react-router"
-import { useState } from "react"
+import { type ReactNode, useState } from "react"
 import { ApiError } from "../api/problem"
 import { signInQuery } from "../api/queries"
-import { devLogin, supabaseLogin } from "../sign-in"
+import { devLogin, supabaseLogin, tokenLogin } from "../sign-in"
+import type { Project } from "../supabase"
 import { useTitle } from "../title"
 import { Button } from "../ui/button"
 import { Field } from "../ui/field"
@@ -29,9 +30,7 @@ export function SignInPage() {
           ) : ways.data.dev_login || ways.data.supabase ? (
             <SignInForm supabase={ways.data.supabase} />
           ) : (
-            <Note tone="warn">
-              This server has no sign-in for browsers. Its operator sets SUPABASE_URL and SUPABASE_ANON_KEY.
-            </Note>
+            <TokenForm />
           )}
         </Card>
       </div>
@@ -39,26 +38,41 @@ export function SignInPage() {
   )
 }
 
-function SignInForm({ supabase }: { supabase?: { url: string; anon_key: string } | undefined }) {
-  const { next } = useSearch({ from: "/sign-in" })
-  const navigate = useNavigate()
+/** Where nobody is asked for a password: whoever has a token is known by it. */
+function TokenForm() {
+  const [token, setToken] = useState("")
+  const signingIn = useSignIn(() => tokenLogin(token.trim()))
+  return (
+    <Form signingIn={signingIn}>
+      <Field
+        label="Access token"
+        required
+        fault={signingIn.error?.message}
+        hint="From your identity provider, or from whoever runs this server. It has three parts with dots between them."
+      >
+        {(input) => (
+          <textarea
+            {...input}
+            rows={4}
+            autoComplete="off"
+            spellCheck={false}
+            value={token}
+            onChange={(event) => setToken(event.target.value)}
+          />
+        )}
+      </Field>
+    </Form>
+  )
+}
+
+function SignInForm({ supabase }: { supabase?: Project | undefined }) {
   const [email, setEmail] = useState("")
   const [password, setPassword] = useState("")
-  const signingIn = useMutation({
-    mutationFn: () =>
-      supabase ? supabaseLogin(supabase.url, supabase.anon_key, email, password) : devLogin(email),
-    onSuccess: () => navigate({ href: next ?? "/dashboard/blueprints", replace: true }),
-  })
+  const signingIn = useSignIn(() => (supabase ? supabaseLogin(supabase, email, password) : devLogin(email)))
   const { error } = signingIn
   const fault = error instanceof ApiError ? error.fault("/email") : undefined
   return (
-    <form
-      className={css.form}
-      onSubmit={(event) => {
-        event.preventDefault()
-        signingIn.mutate()
-      }}
-    >
+    <Form signingIn={signingIn}>
       <Field
         label="E-mail"
         required
@@ -93,6 +107,30 @@ function SignInForm({ supabase }: { supabase?: { url: string; anon_key: string }
           <Note tone="bad">{error.message}</Note>
         </div>
       )}
+    </Form>
+  )
+}
+
+/** Who has signed in goes on to where they wanted to go. */
+function useSignIn(how: () => Promise<void>) {
+  const { next } = useSearch({ from: "/sign-in" })
+  const navigate = useNavigate()
+  return useMutation({
+    mutationFn: how,
+    onSuccess: () => navigate({ href: next ?? "/dashboard/blueprints", replace: true }),
+  })
+}
+
+function Form({ signingIn, children }: { signingIn: ReturnType<typeof useSignIn>; children: ReactNode }) {
+  return (
+    <form
+      className={css.form}
+      onSubmit={(event) => {
+        event.preventDefault()
+        signingIn.mutate()
+      }}
+    >
+      {children}
       <Button type="submit" look="primary" busy={signingIn.isPending}>
         Sign in
       </Button>

@@ -4,6 +4,7 @@ import { ChevronLeft } from "lucide-react"
 import { useEffect } from "react"
 import type { Schemas } from "../api/client"
 import { hasEnded, useLiveTask } from "../api/live"
+import { ApiError } from "../api/problem"
 import { taskQuery } from "../api/queries"
 import { share } from "../format"
 import { metricLabel, TASK_TYPES } from "../metrics"
@@ -13,6 +14,7 @@ import { Results } from "../task/results"
 import { RunState } from "../task/states"
 import css from "../task/task.module.css"
 import { useTitle } from "../title"
+import { useKeptFocus } from "../ui/kept-focus"
 import { Failed, Loading, Note } from "../ui/surface"
 import { Tabs } from "../ui/tabs"
 import { When } from "../ui/when"
@@ -25,7 +27,8 @@ export function TaskPage() {
   const { taskId } = useParams({ from: ROUTE })
   const run = useQuery(taskQuery(taskId))
   useTitle(run.data ? titleOf(run.data) : "Run")
-  if (run.data) return <Run task={run.data} />
+  const deleted = run.error instanceof ApiError && run.error.status === 404
+  if (run.data && !deleted) return <Run key={taskId} task={run.data} />
   if (run.isError) return <Failed error={run.error} retry={() => run.refetch()} />
   return <Loading what="Loading the run" rows={6} />
 }
@@ -62,14 +65,15 @@ function Run({ task }: { task: Task }) {
 }
 
 function Head({ task }: { task: Task }) {
+  const place = useKeptFocus<HTMLElement>("h1") // "Cancel" goes when the run has ended
   return (
-    <header className={css.head}>
+    <header className={css.head} ref={place}>
       <Link to="/dashboard/blueprints" search={{ tab: "runs" }} className={css.back}>
         <ChevronLeft size={16} aria-hidden="true" />
         Runs
       </Link>
       <div className={css.title}>
-        <h1>{task.name}</h1>
+        <h1 tabIndex={-1}>{task.name}</h1>
         <RunState status={task.status} />
         <TaskActions task={task} />
       </div>

@@ -2,23 +2,23 @@ import { useQuery } from "@tanstack/react-query"
 import { Link, useSearch } from "@tanstack/react-router"
 import { ApiError } from "../api/problem"
 import { fileQuery, profileQuery } from "../datasets/queries"
-import { sentence } from "../format"
+import { Unreadable } from "../datasets/unreadable"
 import { useTitle } from "../title"
 import { ChooseDataset } from "../train/choose-dataset"
 import { choicesQuery } from "../train/queries"
-import { TrainForm } from "../train/train-form"
+import { Setup } from "../train/setup"
 import { buttonClass } from "../ui/button"
 import { PageHead } from "../ui/page-head"
 import { Card, Failed, Loading, State } from "../ui/surface"
 
 export function TrainPage() {
   const { file } = useSearch({ from: "/dashboard/blueprints/train" })
-  useTitle("Train")
   return file ? <Train fileId={file} /> : <ChooseDataset />
 }
 
 function Train({ fileId }: { fileId: string }) {
   const file = useQuery(fileQuery(fileId))
+  useTitle(file.data ? `Train on ${file.data.name}` : "Train")
   return (
     <>
       <PageHead
@@ -29,33 +29,19 @@ function Train({ fileId }: { fileId: string }) {
         }
         title="Train models"
       />
-      <Setup fileId={fileId} />
+      <Prepared fileId={fileId} />
     </>
   )
 }
 
-function Setup({ fileId }: { fileId: string }) {
+function Prepared({ fileId }: { fileId: string }) {
   const profile = useQuery(profileQuery(fileId))
   const choices = useQuery(choicesQuery)
   const error = profile.error ?? choices.error
-  if (error instanceof ApiError && error.status === 422) {
-    return (
-      <Card>
-        <State
-          title="This table cannot be read"
-          action={
-            <Link to="/dashboard/blueprints" className={buttonClass({})}>
-              Upload a corrected one
-            </Link>
-          }
-        >
-          {sentence(error.message)}
-        </State>
-      </Card>
-    )
-  }
+  if (error instanceof ApiError && error.status === 422) return <Unreadable error={error} />
+  if (error instanceof ApiError && error.status === 404) return <Gone />
   if (profile.data && choices.data) {
-    return <TrainForm key={fileId} fileId={fileId} profile={profile.data} choices={choices.data.items} />
+    return <Setup key={fileId} fileId={fileId} profile={profile.data} choices={choices.data.items} />
   }
   if (error) {
     return (
@@ -75,5 +61,25 @@ function Setup({ fileId }: { fileId: string }) {
     >
       <Loading what="The columns are being looked at" rows={8} />
     </Card>
+  )
+}
+
+/** A run may outlive its dataset: its settings can be used on another one. */
+function Gone() {
+  return (
+    <State
+      title="This dataset is not there"
+      action={
+        <Link
+          from="/dashboard/blueprints/train"
+          search={({ file: _, ...rest }) => rest}
+          className={buttonClass({ look: "primary" })}
+        >
+          Choose another one
+        </Link>
+      }
+    >
+      It was deleted, or it is somebody else's, or the link is wrong.
+    </State>
   )
 }

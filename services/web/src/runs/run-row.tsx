@@ -6,6 +6,7 @@ import { hasEnded } from "../api/live"
 import { score, seconds, share } from "../format"
 import { metricLabel, TASK_TYPES } from "../metrics"
 import { RunState } from "../task/states"
+import { TrainAgain } from "../train/train-again"
 import { Button } from "../ui/button"
 import { Bar } from "../ui/surface"
 import { When } from "../ui/when"
@@ -17,7 +18,7 @@ type Task = Schemas["Task"]
 export function RunRow({ task }: { task: Task }) {
   const [deleting, setDeleting] = useState(false)
   return (
-    <li className={css.row}>
+    <li className={css.row} data-row tabIndex={-1}>
       <div className={css.what}>
         <Link
           to="/dashboard/blueprints/tasks/$taskId"
@@ -34,9 +35,12 @@ export function RunRow({ task }: { task: Task }) {
         </p>
       </div>
       <div className={css.outcome}>{hasEnded(task) ? <Outcome task={task} /> : <GoingOn task={task} />}</div>
-      <Button look="quiet" small icon aria-label={`Delete ${task.name}`} onClick={() => setDeleting(true)}>
-        <Trash2 size={18} aria-hidden="true" />
-      </Button>
+      <div className={css.actions}>
+        {hasEnded(task) && <TrainAgain task={task} small />}
+        <Button look="quiet" small icon aria-label={`Delete ${task.name}`} onClick={() => setDeleting(true)}>
+          <Trash2 size={18} aria-hidden="true" />
+        </Button>
+      </div>
       <DeleteRun task={task} open={deleting} onOpenChange={setDeleting} />
     </li>
   )
@@ -53,7 +57,12 @@ function Outcome({ task: { best, error } }: { task: Task }) {
       </>
     )
   }
-  return <p className={css.soft}>{error ? error.detail : "No model was done"}</p>
+  const why = error?.detail ?? "No model was done"
+  return (
+    <p className={css.why} title={why}>
+      {why}
+    </p>
+  )
 }
 
 function GoingOn({ task }: { task: Task }) {

@@ -1,10 +1,11 @@
-/** Stopping a run, and going on with it. */
+/** Stopping a run, going on with it, and training another one like it. */
 
 import { useMutation, useQueryClient } from "@tanstack/react-query"
 import { Play, Square } from "lucide-react"
 import { api, bodyOf, type Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
 import { taskQuery } from "../api/queries"
+import { TrainAgain } from "../train/train-again"
 import { Button } from "../ui/button"
 import { useSay } from "../ui/toast"
 
@@ -13,7 +14,12 @@ type Task = Schemas["Task"]
 /** What can be done with a run in the state that it is in. */
 export function TaskActions({ task }: { task: Task }) {
   if (!hasEnded(task)) return <Cancel task={task} />
-  return task.status === "completed" ? null : <Resume task={task} />
+  return (
+    <>
+      {task.status !== "completed" && <Resume task={task} />}
+      <TrainAgain task={task} />
+    </>
+  )
 }
 
 function Cancel({ task }: { task: Task }) {

@@ -4,7 +4,7 @@ import { bytes, score, seconds, share } from "../format"
 import { metricLabel } from "../metrics"
 import { Card } from "../ui/surface"
 import css from "./best-card.module.css"
-import { numberOf, type Row } from "./leaderboard"
+import { heldOut, numberOf, type Row } from "./leaderboard"
 
 interface BestCardProps {
   results: Schemas["Results"]
@@ -31,7 +31,7 @@ export function BestCard({ results, best }: BestCardProps) {
           {spread?.validation &&
             `${score(spread.validation[0])} to ${score(spread.validation[1])} (${share(spread.level)} interval)`}
         </Fact>
-        <Fact name={`${metricLabel(metric)} on held-out rows`} value={score(held)}>
+        <Fact name={`${metricLabel(metric)} on ${heldOut(results)}`} value={score(held)}>
           {spread?.held_out && `${score(spread.held_out[0])} to ${score(spread.held_out[1])}`}
         </Fact>
         <Fact name="Training" value={seconds(best.fit_seconds)} />

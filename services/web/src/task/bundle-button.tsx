@@ -3,15 +3,13 @@
 import { useMutation } from "@tanstack/react-query"
 import { Package } from "lucide-react"
 import { useState } from "react"
-import { api, type Schemas } from "../api/client"
 import { allModelsPath, download } from "../api/download"
 import { share } from "../format"
 import { Button } from "../ui/button"
 import { Bar } from "../ui/surface"
 import { useSay } from "../ui/toast"
 import css from "./bundle-button.module.css"
-
-const LOOK_EVERY_MS = 1_000
+import { packed } from "./made"
 
 export function BundleButton({ taskId }: { taskId: string }) {
   const say = useSay()
@@ -41,22 +39,4 @@ export function BundleButton({ taskId }: { taskId: string }) {
       </span>
     </div>
   )
-}
-
-/** The bundle until it is ready. Rejects with what the packager says where it failed. */
-async function* packed(taskId: string): AsyncGenerator<Schemas["Bundle"]> {
-  const params = { path: { task_id: taskId } }
-  // Asks for it to be packed, and waits for none of it. Ready already, it answers with a link.
-  const { response } = await api.GET("/ml/download-all-models/{task_id}", {
-    params: { ...params, header: { Prefer: "wait=0" } },
-    headers: { Accept: "application/json" },
-  })
-  if (response.status !== 202) return
-  for (;;) {
-    const { data } = await api.GET("/ml/bundles/{task_id}", { params })
-    if (data?.status === "failed") throw new Error(data.error ?? "The ZIP could not be packed")
-    if (data?.status !== "building") return
-    yield data
-    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS))
-  }
 }

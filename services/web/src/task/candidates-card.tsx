@@ -3,11 +3,10 @@
 import { Award } from "lucide-react"
 import type { Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
-import { score, seconds } from "../format"
-import { metricLabel } from "../metrics"
+import { count, score, seconds } from "../format"
+import { lessIsBetter, metricLabel } from "../metrics"
 import { Bone, Card } from "../ui/surface"
 import css from "./candidates-card.module.css"
-import { lessIsBetter } from "./leaderboard"
 import { CandidateState } from "./states"
 
 type Task = Schemas["Task"]
@@ -37,10 +36,11 @@ export function CandidatesCard({ task }: { task: Task }) {
         </thead>
         <tbody>
           {task.candidates.length
-            ? standing(task).map((candidate) => (
+            ? standing(task).map((candidate, place, all) => (
                 <Line
                   key={candidate.model_name}
                   candidate={candidate}
+                  alike={alikeBefore(all, place)}
                   best={candidate.model_name === task.best?.model_name}
                 />
               ))
@@ -75,7 +75,23 @@ function standing({ candidates, metric }: Task): Candidate[] {
   })
 }
 
-function Line({ candidate, best }: { candidate: Candidate; best: boolean }) {
+/** How many candidates up to this one, itself included, came to the same end, where the next one did not; else
+ * none: a reason that many have is said once, below them. */
+function alikeBefore(all: Candidate[], place: number): number {
+  const same = (other: Candidate | undefined) =>
+    other?.status === all[place]?.status && other?.reason === all[place]?.reason
+  if (same(all[place + 1])) return 0
+  return place - all.findLastIndex((other, before) => before < place && !same(other))
+}
+
+interface LineProps {
+  candidate: Candidate
+  /** How many models the reason is of, if it is to be said here. */
+  alike: number
+  best: boolean
+}
+
+function Line({ candidate, alike, best }: LineProps) {
   const { label, status, attempt, reason, fit_seconds } = candidate
   return (
     <>
@@ -91,9 +107,12 @@ function Line({ candidate, best }: { candidate: Candidate; best: boolean }) {
           <CandidateState status={status} />
         </td>
       </tr>
-      {reason && (
+      {reason && alike > 0 && (
         <tr className={css.reason}>
-          <td colSpan={4}>{reason}</td>
+          <td colSpan={4}>
+            {alike > 1 && `${count(alike)} models: `}
+            {reason}
+          </td>
         </tr>
       )}
     </>

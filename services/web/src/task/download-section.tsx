@@ -11,8 +11,12 @@ import { DownloadButton } from "../ui/download-button"
 import { Card } from "../ui/surface"
 import { BundleButton } from "./bundle-button"
 import css from "./download-section.module.css"
+import { Formats } from "./formats"
 import type { Row } from "./leaderboard"
 import { SaveModelDialog } from "./save-model-dialog"
+
+/** The guide's name for whichever is on top. */
+const BEST = "best_model"
 
 const SHOWN = 5
 
@@ -27,6 +31,7 @@ export function DownloadSection({ task, results }: DownloadSectionProps) {
   const [saving, setSaving] = useState(false)
   const models = results.leaderboard.filter(({ rank }) => rank !== null)
   const top = models.slice(0, SHOWN)
+  const convertible = results.schema?.task_type !== "time_series"
   return (
     <Card
       title={
@@ -38,10 +43,15 @@ export function DownloadSection({ task, results }: DownloadSectionProps) {
       about="Download trained models, save to database, or get performance reports"
     >
       <div className={css.main}>
-        <DownloadButton path={modelPath(task.task_id, "best_model")}>
-          <Download size={18} aria-hidden="true" />
-          Best Model
-        </DownloadButton>
+        <div className={css.split}>
+          <DownloadButton path={modelPath(task.task_id, BEST)}>
+            <Download size={18} aria-hidden="true" />
+            Best Model
+          </DownloadButton>
+          {convertible && (
+            <Formats taskId={task.task_id} modelName={BEST} label={top[0]?.label ?? ""} of="the best one" />
+          )}
+        </div>
         <DownloadButton path={leaderboardPath(task.task_id)}>
           <Download size={18} aria-hidden="true" />
           Performance Report
@@ -60,12 +70,24 @@ export function DownloadSection({ task, results }: DownloadSectionProps) {
       </div>
       <ul className={css.models}>
         {top.map((row) => (
-          <Available key={row.model_name} taskId={task.task_id} row={row} metric={results.metric ?? ""} />
+          <Available
+            key={row.model_name}
+            taskId={task.task_id}
+            row={row}
+            metric={results.metric ?? ""}
+            convertible={convertible}
+          />
         ))}
       </ul>
       {models.length > top.length && (
         <p className={css.soft}>
-          The best {top.length} of {models.length} models. The ZIP holds all of them.
+          The best {top.length} of {models.length} models. The ZIP holds all of them, and each can be
+          downloaded beside its plots.
+        </p>
+      )}
+      {!convertible && (
+        <p className={css.soft}>
+          Models of time series come as pickles alone: neither skops nor ONNX has a form for them.
         </p>
       )}
       <SaveModelDialog
@@ -78,7 +100,15 @@ export function DownloadSection({ task, results }: DownloadSectionProps) {
   )
 }
 
-function Available({ taskId, row, metric }: { taskId: string; row: Row; metric: string }) {
+interface AvailableProps {
+  taskId: string
+  row: Row
+  metric: string
+  convertible: boolean
+}
+
+function Available({ taskId, row, metric, convertible }: AvailableProps) {
+  const { model_name, label } = row
   const first = row.rank === 1
   return (
     <li className={css.model}>
@@ -89,16 +119,19 @@ function Available({ taskId, row, metric }: { taskId: string; row: Row; metric: 
           {row.rank}
         </span>
       )}
-      <span className={css.name}>{row.label}</span>
+      <span className={css.name}>{label}</span>
       <span className={`${css.score} number`}>
         {metricLabel(metric)}:{" "}
         {metric === "accuracy" && row.cv_mean !== null ? percent.format(row.cv_mean) : score(row.cv_mean)}
       </span>
       <span className={`${css.size} number`}>{bytes(row.size_bytes)}</span>
-      <DownloadButton path={modelPath(taskId, row.model_name)} small aria-label={`Download ${row.label}`}>
-        <Download size={16} aria-hidden="true" />
-        <span className={css.word}>Download</span>
-      </DownloadButton>
+      <span className={css.split}>
+        <DownloadButton path={modelPath(taskId, model_name)} small aria-label={`Download ${label}`}>
+          <Download size={16} aria-hidden="true" />
+          <span className={css.word}>Download</span>
+        </DownloadButton>
+        {convertible && <Formats taskId={taskId} modelName={model_name} label={label} of={label} small />}
+      </span>
     </li>
   )
 }

@@ -5,10 +5,13 @@ import { Card } from "../ui/surface"
 import css from "./model-card.module.css"
 import { dataOf } from "./plots/data"
 import { Figure } from "./plots/figure"
-import { type Moment, SeriesChart } from "./plots/forecast"
+import { type Moment, SeriesChart, shaded } from "./plots/forecast"
 import { timeLabel } from "./plots/times"
 
 type Point = Schemas["ForecastPoint"]
+
+/** The wider band lies below the narrower one. */
+const LEVELS = ["95", "80"] as const
 
 interface ForecastCardProps {
   forecast: Point[]
@@ -24,8 +27,8 @@ export function ForecastCard({ forecast, before, label, target }: ForecastCardPr
   const [chosen, choose] = useState<string>()
   const series = chosen ?? all[0]
   const points = forecast.filter((point) => point.series === series)
-  const levels = points.some(({ lower_95 }) => lower_95 !== undefined) ? ["95", "80"] : ["80"]
-  const about = `The next ${points.length} steps of ${target}${series === undefined ? "" : ` (${series})`} after the table's last row, by ${label}.`
+  const levels = LEVELS.filter((level) => points.some((point) => point[`lower_${level}`] !== undefined))
+  const about = `The next ${points.length} steps of ${target}${series === undefined ? "" : ` (${series})`} after the table's last row, by ${label}.${shaded(levels)}`
   return (
     <Card
       title="Forecast"

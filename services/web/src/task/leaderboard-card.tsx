@@ -6,13 +6,18 @@ import { score } from "../format"
 import { metricLabel } from "../metrics"
 import { Badge, Card } from "../ui/surface"
 import { Interval } from "./interval"
-import { columnsOf, type Row, sorted } from "./leaderboard"
+import { columnsOf, heldOut, type Row, sorted } from "./leaderboard"
 import css from "./leaderboard-card.module.css"
 import { CandidateState } from "./states"
 
 type Results = Schemas["Results"]
 
 const RANK = "rank"
+
+/** What every forecast has to be ahead of: the last season again. */
+const NAIVE = "seasonal_naive"
+
+const ENSEMBLE = "_ensemble"
 
 interface LeaderboardCardProps {
   results: Results
@@ -28,10 +33,11 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
   const metric = metricLabel(results.metric ?? "score")
   const greater = results.greater_is_better[results.metric ?? ""] ?? true
   const scale = scaleOf(results.leaderboard)
+  const naive = results.leaderboard.find(({ model_name }) => model_name === NAIVE)?.rank ?? null
   return (
     <Card
       title="Leaderboard"
-      about={`Ranked by ${metric} in validation; all other figures are of held-out rows, which no model has seen.`}
+      about={`Ranked by ${metric} in validation; all other figures are of ${heldOut(results)}, which no model has seen.`}
     >
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls is scrolled with the keyboard, too */}
       <section className={css.scroll} aria-label="Table of all models" tabIndex={0}>
@@ -64,7 +70,12 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
               <tr key={row.model_name} data-shown={row.model_name === shown || undefined}>
                 <td className="number">{row.rank ?? "–"}</td>
                 <th scope="row">
-                  <Model row={row} shown={row.model_name === shown} onSelect={onSelect} />
+                  <Model
+                    row={row}
+                    shown={row.model_name === shown}
+                    beaten={naive !== null && row.rank !== null && row.rank > naive}
+                    onSelect={onSelect}
+                  />
                 </th>
                 {row.rank === null ? (
                   <td colSpan={columns.length + 1} className={css.why}>
@@ -90,11 +101,24 @@ export function LeaderboardCard({ results, shown, onSelect }: LeaderboardCardPro
           </tbody>
         </table>
       </section>
+      {rows.some(({ rank, model_name }) => rank !== null && model_name.endsWith(ENSEMBLE)) && (
+        <p className={css.note}>
+          An ensemble is made of other models of the run: its time and size are those of all its members.
+        </p>
+      )}
     </Card>
   )
 }
 
-function Model({ row, shown, onSelect }: { row: Row; shown: boolean; onSelect: (name: string) => void }) {
+interface ModelProps {
+  row: Row
+  shown: boolean
+  /** By the naive forecast. */
+  beaten: boolean
+  onSelect: (modelName: string) => void
+}
+
+function Model({ row, shown, beaten, onSelect }: ModelProps) {
   if (row.rank === null) return row.label
   return (
     <>
@@ -109,6 +133,7 @@ function Model({ row, shown, onSelect }: { row: Row; shown: boolean; onSelect: (
       </button>
       {row.rank === 1 && <Award size={18} className={css.gold} role="img" aria-label="Best model" />}
       {row.tied_with_best && <Badge tone="accent">ties with the best</Badge>}
+      {beaten && <Badge tone="warn">behind the naive forecast</Badge>}
       <p className={css.soft}>{row.algorithm}</p>
     </>
   )

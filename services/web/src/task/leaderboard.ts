@@ -2,7 +2,7 @@
 
 import type { Schemas } from "../api/client"
 import { bytes, score, seconds } from "../format"
-import { METRICS, metricLabel } from "../metrics"
+import { metricAbout, metricLabel } from "../metrics"
 
 type Results = Schemas["Results"]
 
@@ -14,13 +14,9 @@ export function numberOf(row: Row, column: string): number | null {
   return typeof value === "number" ? value : null
 }
 
-const LESS_IS_BETTER = new Set(
-  "log_loss brier rmse mae mape median_absolute_error max_error mase smape wape rmsse".split(" "),
-)
-
-/** While a run goes on; its results say it themselves (`greater_is_better`). */
-export function lessIsBetter(metric: string): boolean {
-  return LESS_IS_BETTER.has(metric)
+/** What no model has seen: rows, or the last steps of each series. */
+export function heldOut({ schema }: Results): string {
+  return schema?.task_type === "time_series" ? "held-out steps" : "held-out rows"
 }
 
 export interface Column {
@@ -35,17 +31,15 @@ export interface Column {
 
 /** `score` (the validation that decides the rank) has a cell of its own, all others are `text`. */
 export function columnsOf(results: Results): Column[] {
-  const taskType = results.schema?.task_type
-  const metrics = Object.keys(results.greater_is_better).map((name): Column => {
-    const known = taskType && METRICS[taskType].find((metric) => metric.name === name)
-    return {
+  const metrics = Object.entries(results.greater_is_better).map(
+    ([name, greaterFirst]): Column => ({
       name,
       label: metricLabel(name),
-      about: `On held-out rows${known ? `: ${known.about}` : ""}`,
+      about: `On ${heldOut(results)}: ${metricAbout(name)}`,
       text: (row) => score(numberOf(row, name)),
-      greaterFirst: results.greater_is_better[name] ?? true,
-    }
-  })
+      greaterFirst,
+    }),
+  )
   return [
     ...metrics,
     {

@@ -1,9 +1,13 @@
 /** One model of the leaderboard: what its plots show. Loaded with the charts' library when it is needed. */
 
+import { Download } from "lucide-react"
 import type { Schemas } from "../api/client"
+import { modelPath } from "../api/download"
+import { hasEnded } from "../api/live"
+import { DownloadButton } from "../ui/download-button"
 import { Card, State } from "../ui/surface"
 import { ForecastCard } from "./forecast-card"
-import type { Row } from "./leaderboard"
+import { heldOut, type Row } from "./leaderboard"
 import css from "./model-card.module.css"
 import { Confusion } from "./plots/confusion"
 import { Calibration, Lift, PrecisionRecall, Roc } from "./plots/curves"
@@ -17,42 +21,58 @@ type Plot = Schemas["ResultPlot"]
 
 interface ModelCardProps {
   results: Schemas["Results"]
+  best: Row
+  /** Whose plots are shown. */
   row: Row
   onSelect: (modelName: string) => void
 }
 
-export default function ModelCard({ results, row, onSelect }: ModelCardProps) {
+export default function ModelCard({ results, best, row, onSelect }: ModelCardProps) {
   const plots = results.plots.filter(({ model_name }) => model_name === row.model_name)
   return (
     <>
-      {results.forecast && row.rank === 1 && (
+      {results.forecast && (
         <ForecastCard
           forecast={results.forecast}
-          before={plots.find(({ kind }) => kind === "forecast")}
-          label={row.label}
+          before={results.plots.find(
+            ({ model_name, kind }) => model_name === best.model_name && kind === "forecast",
+          )}
+          label={best.label}
           target={results.schema?.target ?? ""}
         />
       )}
       <Card
         title={`Plots of ${row.label}`}
-        about="Of held-out rows, unless they say otherwise."
+        about={`Of ${heldOut(results)}, unless they say otherwise.`}
         actions={
-          <label className={css.choose}>
-            Model
-            <select
-              className={css.select}
-              value={row.model_name}
-              onChange={(event) => onSelect(event.target.value)}
-            >
-              {results.leaderboard
-                .filter(({ rank }) => rank !== null)
-                .map(({ model_name, label }) => (
-                  <option key={model_name} value={model_name}>
-                    {label}
-                  </option>
-                ))}
-            </select>
-          </label>
+          <div className={css.actions}>
+            <label className={css.choose}>
+              Model
+              <select
+                className={css.select}
+                value={row.model_name}
+                onChange={(event) => onSelect(event.target.value)}
+              >
+                {results.leaderboard
+                  .filter(({ rank }) => rank !== null)
+                  .map(({ model_name, label }) => (
+                    <option key={model_name} value={model_name}>
+                      {label}
+                    </option>
+                  ))}
+              </select>
+            </label>
+            {hasEnded(results) && (
+              <DownloadButton
+                path={modelPath(results.task_id, row.model_name)}
+                small
+                aria-label={`Download ${row.label}`}
+              >
+                <Download size={16} aria-hidden="true" />
+                Download
+              </DownloadButton>
+            )}
+          </div>
         }
       >
         {plots.length ? (

@@ -20,14 +20,22 @@ const STAGES: { name: Schemas["Stage"]; label: string }[] = [
 ]
 
 export function ProgressCard({ task }: { task: Task }) {
+  // How far one came that failed or was cancelled is not told: what it has, its models say.
+  const broken = task.status === "failed" || task.status === "cancelled"
   return (
     <Card aria-label="Progress">
       <div className={css.head}>
-        <h2>{task.message}</h2>
-        <span className={`${css.share} number`}>{share(Math.floor(task.progress * 100) / 100)}</span>
+        <h2>{task.error ? "The run has failed" : task.message}</h2>
+        {!broken && (
+          <span className={`${css.share} number`}>{share(Math.floor(task.progress * 100) / 100)}</span>
+        )}
       </div>
-      <Bar value={task.progress} label="Progress of the run" />
-      <Stages task={task} />
+      {!broken && (
+        <>
+          <Bar value={task.progress} label="Progress of the run" />
+          <Stages task={task} />
+        </>
+      )}
       <Facts task={task} />
       <Announcer task={task} />
     </Card>
@@ -35,9 +43,7 @@ export function ProgressCard({ task }: { task: Task }) {
 }
 
 function Stages({ task: { stage, status } }: { task: Task }) {
-  // One that failed or was cancelled is done, too; how far it came is not told.
-  const now =
-    status === "failed" || status === "cancelled" ? -1 : STAGES.findIndex(({ name }) => name === stage)
+  const now = STAGES.findIndex(({ name }) => name === stage)
   return (
     <ol className={css.stages}>
       {STAGES.map(({ name, label }, place) => (

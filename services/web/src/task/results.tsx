@@ -1,11 +1,12 @@
 /** What a run came to. Filled while it goes on; downloads and saves begin when it has ended. */
 
 import { useQuery } from "@tanstack/react-query"
-import { useNavigate, useSearch } from "@tanstack/react-router"
+import { Link, useNavigate, useSearch } from "@tanstack/react-router"
 import { Hourglass, SearchX } from "lucide-react"
 import { lazy, Suspense } from "react"
 import type { Schemas } from "../api/client"
 import { hasEnded } from "../api/live"
+import { buttonClass } from "../ui/button"
 import { Card, Failed, Loading, Note, State } from "../ui/surface"
 import { WhenNear } from "../ui/when-near"
 import { BestCard } from "./best-card"
@@ -44,7 +45,7 @@ function Shown({ task, results }: { task: Schemas["Task"]; results: Schemas["Res
       <LeaderboardCard results={results} shown={shown.model_name} onSelect={select} />
       <WhenNear meanwhile={<Plots />}>
         <Suspense fallback={<Plots />}>
-          <ModelCard results={results} row={shown} onSelect={select} />
+          <ModelCard results={results} best={best} row={shown} onSelect={select} />
         </Suspense>
       </WhenNear>
       <WarningsCard warnings={results.warnings.filter((warning) => !isGrave(warning))} />
@@ -61,13 +62,23 @@ function Plots() {
 }
 
 function Nothing({ task }: { task: Schemas["Task"] }) {
-  return hasEnded(task) ? (
-    <State icon={<SearchX size={32} />} title="No model was trained">
-      The Progress tab says why. Resume the run there, or train another one with more time.
-    </State>
-  ) : (
-    <State icon={<Hourglass size={32} />} title="No results yet">
-      The first model is here as soon as it is trained. The Progress tab shows how far the run is.
+  return (
+    <State
+      icon={hasEnded(task) ? <SearchX size={32} /> : <Hourglass size={32} />}
+      title={hasEnded(task) ? "No model was trained" : "No results yet"}
+      action={
+        <Link
+          from="/dashboard/blueprints/tasks/$taskId"
+          search={{ tab: "progress" }}
+          className={buttonClass({})}
+        >
+          {hasEnded(task) ? "See why" : "See the progress"}
+        </Link>
+      }
+    >
+      {hasEnded(task)
+        ? "Resume the run where the cause is gone, or train again with other settings."
+        : "The first model is here as soon as it is trained."}
     </State>
   )
 }

@@ -1,6 +1,7 @@
 import { TriangleAlert } from "lucide-react"
 import type { Schemas } from "../api/client"
-import { Badge, Card } from "../ui/surface"
+import { Card } from "../ui/surface"
+import { Words } from "../ui/words"
 import css from "./warnings.module.css"
 
 type Notice = Schemas["Notice"]
@@ -9,6 +10,8 @@ const GRAVE = new Set([
   "leaked-target",
   "suspiciously-strong",
   "future-information",
+  "informative-row-number",
+  "groups-split-apart",
   "duplicate-rows-across-split",
 ])
 
@@ -28,18 +31,35 @@ export function WarningsCard({ title = "Worth knowing", warnings }: WarningsCard
   return (
     <Card title={title} about="What was noticed, and what was done about it.">
       <ul className={css.warnings}>
-        {warnings.map((warning) => (
-          <li key={`${warning.code} ${warning.column} ${warning.message}`}>
+        {Array.from(alike(warnings), ([key, group]) => (
+          <li key={key}>
             <TriangleAlert size={18} aria-hidden="true" />
             <div>
-              <h3>{warning.message}</h3>
-              {warning.evidence && <p className={css.evidence}>{warning.evidence}</p>}
-              <p>{warning.action}</p>
+              {group.map(({ message, evidence }) => (
+                <div key={message}>
+                  <h3>
+                    <Words>{message}</Words>
+                  </h3>
+                  {evidence && <p className={css.evidence}>{evidence}</p>}
+                </div>
+              ))}
+              <p>
+                <Words>{group[0]?.action ?? ""}</Words>
+              </p>
             </div>
-            {warning.column && <Badge tone="warn">{warning.column}</Badge>}
           </li>
         ))}
       </ul>
     </Card>
   )
+}
+
+/** What is said of several columns or models, and has one answer, stands together. */
+function alike(warnings: Notice[]): Map<string, Notice[]> {
+  const groups = new Map<string, Notice[]>()
+  for (const warning of warnings) {
+    const key = `${warning.code} ${warning.action}`
+    groups.set(key, [...(groups.get(key) ?? []), warning])
+  }
+  return groups
 }

@@ -2,11 +2,12 @@
 
 import { ChevronRight } from "lucide-react"
 import { useEffect, useState } from "react"
+import { count } from "../format"
 import { Choices } from "../ui/choices"
 import { Check, Field } from "../ui/field"
 import { ColumnSelect } from "./column-select"
 import { ExcludeFields } from "./exclude-fields"
-import { ADVANCED } from "./form"
+import { ADVANCED, advancedChanges } from "./form"
 import css from "./train.module.css"
 import type { FieldsProps } from "./train-form"
 
@@ -23,6 +24,7 @@ export function AdvancedFields(props: FieldsProps) {
   useEffect(() => {
     if (faulty) setOpen(true) // a fault that is folded away cannot be seen
   }, [faulty])
+  const changes = advancedChanges(form)
   const others = profile.columns.filter(({ name }) => name !== form.target)
   return (
     <details
@@ -33,6 +35,7 @@ export function AdvancedFields(props: FieldsProps) {
       <summary>
         <ChevronRight size={18} aria-hidden="true" />
         Advanced
+        {changes > 0 && <span className={css.changes}>{count(changes)} changed</span>}
       </summary>
       <div className={css.card}>
         <Field label="Name of the run" fault={faults.name} hint="Empty: the file's name and the target">

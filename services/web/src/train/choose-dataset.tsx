@@ -1,47 +1,53 @@
 import { useInfiniteQuery } from "@tanstack/react-query"
-import { Link } from "@tanstack/react-router"
+import { Link, useNavigate, useSearch } from "@tanstack/react-router"
 import { filesQuery } from "../api/queries"
-import { DatasetRow } from "../datasets/dataset-row"
+import { DatasetList } from "../datasets/dataset-list"
 import css from "../datasets/datasets.module.css"
+import { trainSearch } from "../search"
+import { useTitle } from "../title"
 import { buttonClass } from "../ui/button"
+import { useKeptFocus } from "../ui/kept-focus"
 import { PageHead } from "../ui/page-head"
-import { More } from "../ui/paged"
-import { Failed, Loading, State } from "../ui/surface"
+import { State } from "../ui/surface"
 
 /** The address names no dataset: which one is it to be? */
 export function ChooseDataset() {
+  const search = useSearch({ from: "/dashboard/blueprints/train" })
+  const navigate = useNavigate({ from: "/dashboard/blueprints/train" })
   const files = useInfiniteQuery(filesQuery)
-  const tables = files.data?.pages.flatMap(({ items }) => items)
+  useTitle("Train")
+  const place = useKeptFocus<HTMLDivElement>()
   return (
     <>
       <PageHead
         back={<Link to="/dashboard/blueprints">Datasets</Link>}
         title="Train models"
-        about="On which dataset?"
+        about={search.from ? "On which dataset, with the same settings?" : "On which dataset?"}
       />
-      {tables?.length === 0 ? (
-        <State
-          title="No datasets yet"
-          action={
-            <Link to="/dashboard/blueprints" className={buttonClass({ look: "primary" })}>
-              Upload one
-            </Link>
+      <div className={css.datasets} ref={place}>
+        <DatasetList
+          files={files}
+          search={search}
+          like={search.from}
+          onSearch={(to) =>
+            navigate({
+              search: (before) => trainSearch({ ...before, ...to }),
+              replace: true,
+              resetScroll: false,
+            })
+          }
+          none={
+            <State
+              title="No datasets yet"
+              action={
+                <Link to="/dashboard/blueprints" className={buttonClass({ look: "primary" })}>
+                  Upload one
+                </Link>
+              }
+            />
           }
         />
-      ) : tables ? (
-        <div className={css.datasets}>
-          <ul className={css.list} aria-label="Datasets">
-            {tables.map((table) => (
-              <DatasetRow key={table.file_id} table={table} />
-            ))}
-          </ul>
-          <More list={files} what="older datasets" />
-        </div>
-      ) : files.isError ? (
-        <Failed error={files.error} retry={() => files.refetch()} />
-      ) : (
-        <Loading what="Loading the datasets" rows={6} />
-      )}
+      </div>
     </>
   )
 }

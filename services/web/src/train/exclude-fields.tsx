@@ -1,15 +1,17 @@
 import { X } from "lucide-react"
 import { Field } from "../ui/field"
+import { useKeptFocus } from "../ui/kept-focus"
 import css from "./train.module.css"
 import type { FieldsProps } from "./train-form"
 
 /** Columns that are not to be looked at: chosen one by one, each with a way back. */
 export function ExcludeFields({ profile, form, change, faults }: FieldsProps) {
+  const place = useKeptFocus<HTMLDivElement>("select")
   const left = profile.columns.filter(
     ({ name }) => name !== form.target && !form.exclude_columns.includes(name),
   )
   return (
-    <div className={css.exclude}>
+    <div className={css.exclude} ref={place}>
       <Field label="Leave out" fault={faults.exclude_columns} hint="Columns no model is to look at">
         {(input) => (
           <select
@@ -28,7 +30,7 @@ export function ExcludeFields({ profile, form, change, faults }: FieldsProps) {
       </Field>
       <ul className={css.chips} aria-label="Columns left out">
         {form.exclude_columns.map((name) => (
-          <li key={name}>
+          <li key={name} data-row tabIndex={-1}>
             <button
               type="button"
               className={css.chip}

@@ -4,7 +4,7 @@ import type { Schemas } from "../api/client"
 import { ApiError } from "../api/problem"
 import type { Profile } from "../datasets/queries"
 import { sentence } from "../format"
-import { guess, guessSeries, guessTime } from "./guess"
+import { guess, guessSeries } from "./guess"
 
 type TrainRequest = Schemas["TrainRequest"]
 
@@ -31,34 +31,55 @@ export interface Form {
 
 export type Change = (changes: Partial<Form>) => void
 
+/** What is right for nearly everybody: folded away until it is wanted. */
+const ADVANCED_DEFAULTS = {
+  name: "",
+  test_size: "0.2",
+  cv_folds: "5",
+  group_column: null,
+  exclude_columns: [],
+  on_leakage: "warn",
+  refit: true,
+  seed: "0",
+} satisfies Partial<Form>
+
+export const ADVANCED = Object.keys(ADVANCED_DEFAULTS) as readonly (keyof typeof ADVANCED_DEFAULTS)[]
+
+/** How many of those are otherwise than for nearly everybody. */
+export function advancedChanges(form: Form): number {
+  return ADVANCED.filter((name) => String(form[name]) !== String(ADVANCED_DEFAULTS[name])).length
+}
+
 export function begin(profile: Profile, target: string): Form {
+  const taskType = guess(profile, target)?.taskType ?? "classification"
   return {
-    ...ofTarget(profile, target),
+    ...ADVANCED_DEFAULTS,
+    target,
+    ...ofTaskType(profile, target, taskType),
     horizon: "",
     minutes: "5",
-    name: "",
-    test_size: "0.2",
-    cv_folds: "5",
-    group_column: null,
-    exclude_columns: [],
-    on_leakage: "warn",
-    refit: true,
-    seed: "0",
   }
 }
 
-/** What follows from a target. */
-export function ofTarget(profile: Profile, target: string) {
-  return { target, ...ofTaskType(profile, target, guess(profile, target)?.taskType ?? "classification") }
+/** What follows from another target: all that is said of its task, and that it is no other column besides. */
+export function ofTarget(profile: Profile, form: Form, target: string): Partial<Form> {
+  const taskType = guess(profile, target)?.taskType ?? "classification"
+  return {
+    target,
+    ...ofTaskType(profile, target, taskType),
+    ...(taskType === form.task_type && { models: form.models, metric: form.metric }),
+    group_column: form.group_column === target ? null : form.group_column,
+    exclude_columns: form.exclude_columns.filter((name) => name !== target),
+  }
 }
 
 /** What follows from a task type: models and metrics of another one mean nothing to it. */
 export function ofTaskType(profile: Profile, target: string, taskType: Schemas["TaskType"]) {
-  const time = taskType === "time_series" ? guessTime(profile, target) : null
+  const series = taskType === "time_series" ? guessSeries(profile, target) : undefined
   return {
     task_type: taskType,
-    time_column: time,
-    series_column: guessSeries(profile, target, time),
+    time_column: series?.time ?? null,
+    series_column: series?.series ?? null,
     models: null,
     metric: null,
   }
@@ -70,19 +91,35 @@ export function requestOf(fileId: string, form: Form): TrainRequest {
   return {
     ...same,
     file_id: fileId,
-    time_budget_s: number(minutes) * 60,
-    test_size: number(test_size),
-    cv_folds: number(cv_folds),
-    seed: number(seed),
+    time_budget_s: secondsOf(minutes),
+    test_size: decimal(test_size),
+    cv_folds: whole(cv_folds),
+    seed: whole(seed),
     name: name.trim() || null,
-    horizon: series && horizon.trim() ? number(horizon) : null,
+    horizon: series && horizon.trim() ? whole(horizon) : null,
     group_column: series ? null : form.group_column,
   }
 }
 
-/** NaN, for which JSON has null, where it is none: the API says what is wrong with it. */
-function number(text: string): number {
-  return text.trim() ? Number(text.replace(",", ".")) : Number.NaN
+/** To the tenth: 100 seconds are there and back again as 1.667 minutes. */
+export function minutesOf(seconds: number): string {
+  return String(Number((seconds / 60).toFixed(3)))
+}
+
+function secondsOf(minutes: string): number {
+  const given = decimal(minutes)
+  return typeof given === "number" ? Math.round(given * 600) / 10 : given
+}
+
+function decimal(text: string): number {
+  return whole(text.replace(",", "."))
+}
+
+/** What is no number goes as it was typed: the API says what is wrong with it. */
+function whole(text: string): number {
+  const typed = text.trim()
+  const value = Number(typed)
+  return typed && Number.isFinite(value) ? value : (typed as unknown as number)
 }
 
 /** The API's names of the fields whose names here are others. */
@@ -104,7 +141,7 @@ export function faultsOf(error: Error | null): Partial<Record<keyof Form | "", s
     const field = pointer.split("/")[1] ?? ""
     const name = NAMES[field] ?? (FIELDS.has(field) ? (field as keyof Form) : "")
     // "/models/3": one fault says enough of a list
-    faults[name] ??= OWN_WORDS[pointer] ?? sentence(detail)
+    faults[name] ??= OWN_WORDS[pointer] ?? sentence(detail.replace(/, not ""$/, ""))
   }
   return faults
 }
@@ -126,15 +163,3 @@ const FIELDS: ReadonlySet<string> = new Set<keyof Form>([
   "refit",
   "seed",
 ])
-
-/** Those that are folded away until they are wanted. */
-export const ADVANCED: readonly (keyof Form)[] = [
-  "name",
-  "test_size",
-  "cv_folds",
-  "group_column",
-  "exclude_columns",
-  "on_leakage",
-  "refit",
-  "seed",
-]

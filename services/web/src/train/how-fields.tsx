@@ -1,7 +1,7 @@
 /** Which models, what decides among them, and how long it may take. */
 
 import type { Schemas } from "../api/client"
-import { METRICS } from "../metrics"
+import { METRICS, metricAbout } from "../metrics"
 import { Button } from "../ui/button"
 import { Field } from "../ui/field"
 import { Card } from "../ui/surface"
@@ -31,9 +31,9 @@ export function HowFields({ form, change, faults, choices }: HowFieldsProps) {
               value={form.metric ?? METRICS[form.task_type][0]?.name}
               onChange={(event) => change({ metric: event.target.value })}
             >
-              {METRICS[form.task_type].map(({ name, label, about }) => (
+              {METRICS[form.task_type].map(({ name, label }) => (
                 <option key={name} value={name}>
-                  {label}: {about}
+                  {label}: {metricAbout(name)}
                 </option>
               ))}
             </select>

@@ -1,6 +1,6 @@
 import type { Schemas } from "../api/client"
 import type { Profile } from "../datasets/queries"
-import { count, seconds } from "../format"
+import { counted, seconds } from "../format"
 import { METRICS, metricLabel, TASK_TYPES } from "../metrics"
 import type { Form } from "./form"
 
@@ -12,7 +12,7 @@ export function summary(profile: Profile, form: Form, choices: Schemas["ModelCho
   const minutes = Number(form.minutes)
   const within = minutes > 0 ? `, within ${seconds(minutes * 60)}` : ""
   return (
-    `${TASK_TYPES[form.task_type]} of ${form.target}: ${count(models)} ${models === 1 ? "model" : "models"} ` +
-    `on ${count(profile.rows)} rows, ranked by ${metricLabel(metric)}${within}.`
+    `${TASK_TYPES[form.task_type]} of ${form.target}: ${counted(models, "model")} ` +
+    `on ${counted(profile.rows, "row")}, ranked by ${metricLabel(metric)}${within}.`
   )
 }

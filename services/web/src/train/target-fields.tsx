@@ -17,6 +17,9 @@ const KINDS: { name: Schemas["TaskType"]; label: string; about: string }[] = [
   { name: "time_series", label: "Time series", about: "How it goes on" },
 ]
 
+const UNLEARNABLE =
+  "It holds dates, one value alone, or a value of its own in nearly every row: hardly anything can be learned of it."
+
 export function TargetFields({ profile, form, change, faults }: FieldsProps) {
   const guessed = guess(profile, form.target)
   return (
@@ -26,7 +29,7 @@ export function TargetFields({ profile, form, change, faults }: FieldsProps) {
           <select
             {...input}
             value={form.target}
-            onChange={(event) => change(ofTarget(profile, event.target.value))}
+            onChange={(event) => change(ofTarget(profile, form, event.target.value))}
           >
             <option value="" disabled>
               Choose a column
@@ -44,7 +47,7 @@ export function TargetFields({ profile, form, change, faults }: FieldsProps) {
         legend="Task"
         value={form.task_type}
         fault={faults.task_type}
-        hint={guessed?.reason}
+        hint={guessed?.reason ?? (form.target && UNLEARNABLE)}
         options={KINDS.map((kind) => ({
           ...kind,
           about: kind.name === guessed?.taskType ? `${kind.about} · suggested` : kind.about,

@@ -1,6 +1,6 @@
 /** What is to be trained and how. Whatever is wrong is said by the API, at the fields it is about. */
 
-import { useNavigate, useSearch } from "@tanstack/react-router"
+import { useNavigate } from "@tanstack/react-router"
 import { Play } from "lucide-react"
 import { useEffect, useRef, useState } from "react"
 import type { Schemas } from "../api/client"
@@ -8,7 +8,7 @@ import type { Profile } from "../datasets/queries"
 import { Button } from "../ui/button"
 import { Card, Note } from "../ui/surface"
 import { AdvancedFields } from "./advanced-fields"
-import { begin, type Change, type Form, faultsOf, requestOf } from "./form"
+import { type Change, type Form, faultsOf, requestOf } from "./form"
 import { HowFields } from "./how-fields"
 import { useStart } from "./queries"
 import { summary } from "./summary"
@@ -19,6 +19,7 @@ interface TrainFormProps {
   fileId: string
   profile: Profile
   choices: Schemas["ModelChoice"][]
+  beginning: Form
 }
 
 export interface FieldsProps {
@@ -28,9 +29,8 @@ export interface FieldsProps {
   faults: Partial<Record<keyof Form | "", string>>
 }
 
-export function TrainForm({ fileId, profile, choices }: TrainFormProps) {
-  const { target } = useSearch({ from: "/dashboard/blueprints/train" })
-  const [form, setForm] = useState(() => begin(profile, target ?? profile.suggested_target ?? ""))
+export function TrainForm({ fileId, profile, choices, beginning }: TrainFormProps) {
+  const [form, setForm] = useState(beginning)
   const navigate = useNavigate({ from: "/dashboard/blueprints/train" })
   const starting = useStart()
   const [changed, setChanged] = useState<ReadonlySet<string>>(new Set())

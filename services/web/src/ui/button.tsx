@@ -14,8 +14,19 @@ export function buttonClass({ look = "outline", small, icon }: Look): string {
   return [css.button, css[look], small && css.small, icon && css.icon].filter(Boolean).join(" ")
 }
 
-/** A busy one can be focused, and does nothing: a reader's place is not lost while it works. */
-export function Button({ look, small, icon, busy, children, onClick, className, ...rest }: ButtonProps) {
+/** A busy or disabled one can be focused, and does nothing: nobody's place on the page is lost for it. */
+export function Button({
+  look,
+  small,
+  icon,
+  busy,
+  disabled,
+  children,
+  onClick,
+  className,
+  ...rest
+}: ButtonProps) {
+  const idle = busy || disabled
   return (
     <button
       type="button"
@@ -26,8 +37,8 @@ export function Button({ look, small, icon, busy, children, onClick, className, 
       ]
         .filter(Boolean)
         .join(" ")}
-      aria-disabled={busy || undefined}
-      onClick={busy ? (event) => event.preventDefault() : onClick}
+      aria-disabled={idle || undefined}
+      onClick={idle ? (event) => event.preventDefault() : onClick}
     >
       {busy && <span className={css.spinner} aria-hidden="true" />}
       {children}

@@ -4,6 +4,7 @@ import { Search } from "lucide-react"
 import { type ReactNode, useId } from "react"
 import field from "./field.module.css"
 import css from "./list-tools.module.css"
+import { useTyped } from "./typed"
 
 interface ListToolsProps {
   children: ReactNode
@@ -25,10 +26,15 @@ export function ListTools({ children, found }: ListToolsProps) {
 interface SearchBoxProps {
   label: string
   value: string
+  /** Called at a pause of the typing. */
   onChange: (value: string) => void
 }
 
+/** As long as the API takes what is searched for. */
+const LONGEST = 200
+
 export function SearchBox({ label, value, onChange }: SearchBoxProps) {
+  const [typed, type] = useTyped(value, onChange)
   return (
     <label className={css.search}>
       <Search size={18} aria-hidden="true" />
@@ -37,8 +43,9 @@ export function SearchBox({ label, value, onChange }: SearchBoxProps) {
         className={field.input}
         aria-label={label}
         placeholder={label}
-        value={value}
-        onChange={(event) => onChange(event.target.value)}
+        maxLength={LONGEST}
+        value={typed}
+        onChange={(event) => type(event.target.value)}
       />
     </label>
   )

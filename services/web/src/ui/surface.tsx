@@ -1,6 +1,6 @@
 /** What things stand on, and what stands there while there is nothing to show. */
 
-import { CircleAlert, CloudOff, TriangleAlert } from "lucide-react"
+import { CircleAlert, CloudOff, Info, TriangleAlert } from "lucide-react"
 import { Progress } from "radix-ui"
 import { type ComponentProps, type ReactNode, useId } from "react"
 import { ApiError, Unreachable } from "../api/problem"
@@ -88,10 +88,13 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
   )
 }
 
-export function Note({ tone, children }: { tone: "plain" | "warn" | "bad"; children: ReactNode }) {
+const NOTE_ICONS = { plain: Info, warn: TriangleAlert, bad: CircleAlert }
+
+export function Note({ tone, children }: { tone: keyof typeof NOTE_ICONS; children: ReactNode }) {
+  const Icon = NOTE_ICONS[tone]
   return (
     <div className={[css.note, tone !== "plain" && css[tone]].filter(Boolean).join(" ")}>
-      {tone === "bad" ? <CircleAlert size={20} /> : <TriangleAlert size={20} />}
+      <Icon size={20} aria-hidden="true" />
       <div>{children}</div>
     </div>
   )

@@ -63,15 +63,28 @@ export function yLabel(value: string) {
 
 const STEPS = [1, 2, 2.5, 5, 10]
 
-/** Round numbers from one below all to one above all, about five. */
-export function ticksAround(values: number[]): number[] {
-  const low = Math.min(...values)
-  const high = Math.max(...values)
+/** An axis with about five round numbers, from one below all values to one above all of them, each written with
+ * as many digits as tell it from the next. */
+export function axisAround(values: (number | null)[]) {
+  const known = values.filter((value) => value !== null)
+  const low = Math.min(...known)
+  const high = Math.max(...known)
   const rough = (high - low || Math.abs(high) || 1) / 4
   const size = 10 ** Math.floor(Math.log10(rough))
   const step = size * (STEPS.find((round) => round * size >= rough) ?? 10)
   const first = Math.floor(low / step)
-  return Array.from({ length: Math.ceil(high / step) - first + 1 }, (_, place) => (first + place) * step)
+  const ticks = Array.from(
+    { length: Math.ceil(high / step) - first + 1 },
+    (_, place) => (first + place) * step,
+  )
+  const digits = Math.min(Math.max(0, 1 - Math.floor(Math.log10(step))), 12)
+  const exact = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: digits })
+  return {
+    ...AXIS,
+    domain: [ticks[0] ?? 0, ticks.at(-1) ?? 1] as [number, number],
+    ticks,
+    tickFormatter: (value: number) => (step < 100 ? exact : compact).format(value),
+  }
 }
 
 interface DrawingProps {

@@ -57,6 +57,8 @@ export interface PlotData {
     rows: number[]
     training: Spread
     validation: Spread
+    /** Whose it is, of an ensemble: that of its best member. */
+    member?: string
   }
   forecast: {
     series: string | null

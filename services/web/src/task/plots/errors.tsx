@@ -14,13 +14,13 @@ import {
 import { count, score, share } from "../../format"
 import {
   AXIS,
+  axisAround,
   Drawing,
   GRID,
   MARGIN,
   pointsOf,
   REFERENCE,
   TOOLTIP,
-  ticksAround,
   xLabel,
   Y_WIDTH,
   yLabel,
@@ -35,8 +35,8 @@ interface Drawn<Data> {
 
 export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_error"]>) {
   const { actual, predicted, intervals } = data
-  const ticks = ticksAround([...actual, ...predicted])
-  const ends: [number, number] = [ticks[0] ?? 0, ticks.at(-1) ?? 1]
+  const axis = axisAround([...actual, ...predicted])
+  const ends = axis.domain
   const covered = Object.entries(intervals?.coverage ?? {}).map(
     ([level, held]) => `${share(held)} within the ${level}% interval`,
   )
@@ -54,25 +54,8 @@ export function PredictionError({ data, svgUrl }: Drawn<PlotData["prediction_err
       <Drawing about={about}>
         <ScatterChart margin={MARGIN} accessibilityLayer={false}>
           <CartesianGrid {...GRID} />
-          <XAxis
-            {...AXIS}
-            type="number"
-            dataKey="x"
-            name="Predicted"
-            domain={ends}
-            ticks={ticks}
-            label={xLabel("Predicted")}
-          />
-          <YAxis
-            {...AXIS}
-            type="number"
-            dataKey="y"
-            name="Actual"
-            domain={ends}
-            ticks={ticks}
-            label={yLabel("Actual")}
-            width={Y_WIDTH}
-          />
+          <XAxis {...axis} type="number" dataKey="x" name="Predicted" label={xLabel("Predicted")} />
+          <YAxis {...axis} type="number" dataKey="y" name="Actual" label={yLabel("Actual")} width={Y_WIDTH} />
           {Object.keys(intervals?.lower ?? {}).flatMap((level) =>
             bandOf(intervals, level, ends).map((segment) => (
               <ReferenceLine
@@ -144,15 +127,14 @@ export function Residuals({ data, svgUrl }: Drawn<PlotData["residuals"]>) {
         <ScatterChart margin={MARGIN} accessibilityLayer={false}>
           <CartesianGrid {...GRID} />
           <XAxis
-            {...AXIS}
+            {...axisAround(predicted)}
             type="number"
             dataKey="x"
             name="Predicted"
-            domain={["auto", "auto"]}
             label={xLabel("Predicted")}
           />
           <YAxis
-            {...AXIS}
+            {...axisAround([...residual, 0])}
             type="number"
             dataKey="y"
             name="Residual"

@@ -22,7 +22,7 @@ interface ForecastProps {
 /** The held-out end of a series: what was forecast, and what really came. */
 export function Forecast({ data, svgUrl }: ForecastProps) {
   const levels = Object.keys(data.bands)
-  const about = `The last ${data.time.length} steps${data.series === null ? "" : ` of ${data.series}`}, which the model had not seen: what it forecast, and what came.`
+  const about = `The last ${data.time.length} steps${data.series === null ? "" : ` of ${data.series}`}, which the model had not seen: what it forecast, and what came.${shaded(levels)}`
   return (
     <Figure
       title="Forecast against what came"
@@ -112,6 +112,13 @@ export function SeriesChart({ about, moments, levels, withActual }: SeriesChartP
       </ComposedChart>
     </Drawing>
   )
+}
+
+/** What the areas are, of which the legend says nothing. */
+export function shaded(levels: string[]): string {
+  if (!levels.length) return ""
+  const shares = levels.map((level) => `${level}%`).toSorted()
+  return ` Shaded: where ${shares.join(" and ")} of what comes is expected.`
 }
 
 function momentsOf(data: PlotData["forecast"]): Moment[] {

@@ -1,7 +1,7 @@
 import { Area, CartesianGrid, ComposedChart, Line, Tooltip, XAxis, YAxis } from "recharts"
 import { count, score } from "../../format"
 import { metricLabel } from "../../metrics"
-import { AXIS, Drawing, GRID, MARGIN, strokeOf, TOOLTIP, xLabel, Y_WIDTH, yLabel } from "./axes"
+import { AXIS, axisAround, Drawing, GRID, MARGIN, strokeOf, TOOLTIP, xLabel, Y_WIDTH } from "./axes"
 import type { PlotData } from "./data"
 import { Figure } from "./figure"
 
@@ -15,7 +15,8 @@ const PARTS = ["validation", "training"] as const
 /** Whether more rows would help: the score by the rows that were fitted on. */
 export function Learning({ data, svgUrl }: LearningProps) {
   const metric = metricLabel(data.metric)
-  const about = `${metric} by the rows fitted on, with its standard deviation over the folds. Where the line of validation still ${
+  const whose = data.member === undefined ? "" : ` of its best member, ${data.member},`
+  const about = `${metric}${whose} by the rows fitted on, with its standard deviation over the folds. Where the line of validation still ${
     data.greater_is_better ? "rises" : "falls"
   } at its end, more rows would help.`
   const points = data.rows.map((rows, place) => ({
@@ -25,6 +26,10 @@ export function Learning({ data, svgUrl }: LearningProps) {
     validationBand: around(data.validation, place),
     trainingBand: around(data.training, place),
   }))
+  const ends = points.flatMap(({ validationBand, trainingBand }) => [
+    ...(validationBand ?? []),
+    ...(trainingBand ?? []),
+  ])
   return (
     <Figure
       title="Learning curve"
@@ -51,7 +56,7 @@ export function Learning({ data, svgUrl }: LearningProps) {
             ticks={data.rows}
             label={xLabel("Rows fitted on")}
           />
-          <YAxis {...AXIS} domain={["auto", "auto"]} label={yLabel(metric)} width={Y_WIDTH} />
+          <YAxis {...axisAround(ends)} width={Y_WIDTH} />
           <Tooltip
             {...TOOLTIP}
             labelFormatter={(rows) => `${count(Number(rows))} rows`}

@@ -1,6 +1,7 @@
 """`python -m tests.web.chromium`: see to it that there is a Chromium, Debian's where it can be installed.
 
-CHROMIUM=/path/to/it names another. Without one the tests of the dashboard are skipped, and say so.
+CHROMIUM=/path/to/it names another. Without one the tests of the dashboard are skipped, and say so;
+where CI is set, they fail.
 """
 
 from __future__ import annotations

@@ -185,6 +185,9 @@ class _Filling:
         """The parts that get full."""
         rest = memoryview(chunk)
         while rest:
+            if self.number > 1 and not self.body.tell():
+                # not before: while the one that was taken waits to be sent, this one holds no memory
+                self.body = _reserved(part_bytes(self.number))
             room = part_bytes(self.number) - self.body.tell()
             if not room:
                 yield self.take()
@@ -195,7 +198,7 @@ class _Filling:
     def take(self) -> io.BytesIO:
         """What is filled; the next one begins."""
         taken, self.number = self.body, self.number + 1
-        self.body = _reserved(part_bytes(self.number))
+        self.body = io.BytesIO()
         return taken
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -36,6 +37,8 @@ class Container(NamedTuple):
     health: str
     restarts: int
     exit_code: int
+    ended: float
+    """When its process ended last, in seconds since the epoch; before the epoch where none has."""
 
 
 def environment() -> dict[str, str]:
@@ -104,6 +107,7 @@ def container(identity: str) -> Container:
         health=state.get("Health", {}).get("Status", ""),
         restarts=found["RestartCount"],
         exit_code=state["ExitCode"],
+        ended=dt.datetime.fromisoformat(state["FinishedAt"]).timestamp(),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import pickle
 import sys
 import time
 import warnings
@@ -16,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 
 Predict = Callable[[pd.DataFrame], Any]
 
 
 def pickled(path: str) -> Predict:
-    model = pickle.loads(Path(path).read_bytes())
+    model = joblib.load(path)
     predict: Predict = model.predict_proba
     return predict
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-from pathlib import Path
 
+import joblib
 import mlflow.sklearn
 
 
 def main(model: str, folder: str) -> None:
     mlflow.sklearn.save_model(
-        pickle.loads(Path(model).read_bytes()),
+        joblib.load(model),
         folder,
         serialization_format="cloudpickle",
         pyfunc_predict_fn="predict_proba",

@@ -3,18 +3,17 @@ whoever takes one home would put it: POST a row, get its probabilities."""
 
 from __future__ import annotations
 
-import pickle
 import sys
-from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 import uvicorn
 from litestar import Litestar, get, post
 
 
 def app(path: str) -> Litestar:
-    model = pickle.loads(Path(path).read_bytes())
+    model = joblib.load(path)
 
     @get("/ping", sync_to_thread=False)
     def ping() -> str:

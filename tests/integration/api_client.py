@@ -24,6 +24,8 @@ TESTED = {
     "RATE_LIMIT_READS_PER_MIN": "0",
     "RATE_LIMIT_WRITES_PER_MIN": "0",
     "RATE_LIMIT_FAILED_LOGINS_PER_MIN": "0",
+    # what the API hands over is looked at, also on stores that it could send people to
+    "DOWNLOADS": "proxy",
 }
 CSV = b"a,b,species\n1,2,x\n3,4,y\n"
 

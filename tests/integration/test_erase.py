@@ -69,7 +69,8 @@ async def test_nothing_is_left_of_one_and_everything_of_the_other(
     others = (await rows_of(env, theirs.user), await objects_of(eraser.store, theirs.user))
     before = await rows_of(env, mine.user)
     buckets = {name.partition("/")[0] for name in await objects_of(eraser.store, mine.user)}
-    assert buckets == {"datasets", "artifacts", "bundles", "model-files"}
+    store = eraser.store
+    assert buckets == {store.datasets, store.artifacts, store.bundles, store.models}
     assert await unfinished(eraser.store, mine.user)
 
     told = await ask_to_erase(mine.client, mine.user)

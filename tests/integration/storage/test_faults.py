@@ -153,7 +153,8 @@ async def test_bytes_that_change_on_their_way_down_are_noticed(faulty: Faulty, t
 async def test_a_copy_that_is_cut_leaves_nothing(faulty: Faulty) -> None:
     store = faulty.is_sound()
     source = await store.put_stream(store.artifacts, "u/f", cut(PARTS, MIB), content_type=BINARY)
-    faulty.breaks(on("PUT", CutUpload(MIB)))
+    # a store that copies by itself is sent no body that could be cut
+    faulty.breaks(on("PUT", LoseAnswer() if (await store.probe()).copy else CutUpload(MIB)))
     with pytest.raises(StorageUnavailable):
         await store.copy(
             store.artifacts,

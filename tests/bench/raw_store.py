@@ -16,7 +16,8 @@ import aiohttp
 from aiobotocore.config import AioConfig
 
 from shared.settings import S3, reveal
-from shared.storage.writing import PART_BYTES, PARTS_ON_THEIR_WAY
+from shared.storage.parts import PART_BYTES
+from shared.storage.writing import PARTS_ON_THEIR_WAY
 
 CHUNK_BYTES = 512 * 1024
 

@@ -57,6 +57,8 @@ class Postgres(Settings, frozen=True, kw_only=True):
     database_url: Secret = Secret("")
     api_database_url: Secret = Secret("")
     worker_database_url: Secret = Secret("")
+    scaler_database_url: Secret = Secret("")
+    """An autoscaler's login, where there is one: it may ask how much there is to do, and nothing else."""
     db_pool_size: int = 8
     db_statement_cache_size: int = 256
     """0 behind a transaction-mode pooler."""

@@ -134,6 +134,8 @@ async def migrate(
         await connection.execute(_SEAL)
         await ensure_login(connection, settings.api_database_url, "trainyard_user")
         await ensure_login(connection, settings.worker_database_url, "trainyard_worker")
+        if await connection.fetchval("SELECT to_regrole('trainyard_scaler')"):  # not before 0015
+            await ensure_login(connection, settings.scaler_database_url, "trainyard_scaler")
         if not await knows_transaction_limit(connection):
             instead = "a worker frozen within a statement holds its locks until it wakes or its link breaks"
             log.info("database.lacks", transaction_timeout=instead)

@@ -174,6 +174,14 @@ MISTAKES = {
         "CREATE ROLE another_login LOGIN SUPERUSER; GRANT trainyard_user TO another_login",
         ["login another_login: is above row level security"],
     ),
+    "more than numbers for an autoscaler": (
+        "GRANT EXECUTE ON FUNCTION trainyard.backlog() TO trainyard_scaler;"
+        " GRANT SELECT (kind) ON trainyard.jobs TO trainyard_scaler",
+        [
+            "function trainyard.backlog(): EXECUTE is granted to trainyard_scaler",
+            "trainyard.jobs, column kind: SELECT is granted to trainyard_scaler",
+        ],
+    ),
     "a role that can log in": (
         "ALTER ROLE trainyard_user LOGIN",
         ["role trainyard_user: is more than a name for grants"],

@@ -124,13 +124,14 @@ smoke-compose: ## Try docker-compose.yml for real: build, demo, scale, kill, upd
 	@sh deploy/setup.sh dev
 	@exec $(VENV)/python -m tests.compose $(ARGS)
 
-lint: ## Style, types, who imports whom, and whether the locks are up to date
+lint: ## Style, types, who imports whom, the locks, the manifests of deploy/k8s
 	@sh deploy/setup.sh dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	$(VENV)/python -m deploy.check_locks
+	$(VENV)/python -m deploy.manifests
 	$(VENV)/python -I deploy/dashboard.py --lint
 
 format: ## Sort imports and lay the code out

@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench portability smoke-compose lint format audit lock clean
+.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench simulate portability smoke-compose lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -119,6 +119,10 @@ bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status 
 	@sh deploy/setup.sh dev
 	@exec env BENCH_ROWS=$(ROWS) $(foreach v,$(BENCH),$(if $(filter command line,$(origin $v)),BENCH_$v="$($v)")) \
 	    $(VENV)/python -m tests.bench $(NAME)
+
+simulate: ## Work out docs/scaling.md anew, or simulate a fleet (ARGS="--rate 0.5 --trainers 8 --slots 2 --fit 8")
+	@sh deploy/setup.sh dev
+	@exec $(VENV)/python -m tests.bench.scaling $(ARGS)
 
 smoke-compose: ## Try docker-compose.yml for real: build, demo, scale, kill, update, down and up (ARGS=--report)
 	@sh deploy/setup.sh dev

@@ -37,7 +37,7 @@ from shared.errors import (
     StorageUnavailable,
     TrainyardError,
 )
-from shared.metrics import GAVE_UP, SLOTS, SWEPT, show_backlog
+from shared.metrics import GAVE_UP, SLOTS, SWEPT, begin_at_zero, show_backlog
 from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
@@ -410,6 +410,8 @@ async def run_worker(
     """Run until `stop` is set, then drain. Raises what ended arq's loop."""
     worker = Worker(slots, queue=queue)
     log.info("worker started", owner=slots.owner, kinds=slots.kinds, lanes=slots.lanes)
+    begin_at_zero(slots.kinds)
+    SWEPT.set_to_current_time()  # how long it has not swept is counted from its start
     SLOTS.labels("heavy").set(slots.heavy_free)
     SLOTS.labels("any").set(slots.lanes)
     messages = asyncio.create_task(worker.main())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from services.trainer import sandbox, sandbox_choice, sandbox_disk
+from services.trainer import sandbox, sandbox_choice, sandbox_disk, step_record
 from services.trainer.cache import TableCache
 from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import fits_and_guard
@@ -70,6 +70,7 @@ async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preloa
     require(postgres, "worker_database_url")
     layers = sandbox_choice.chosen(trainer.trainer_sandbox)
     sandbox_choice.announce(layers)
+    step_record.begin_at_zero(steps)
     if layers.privileges:
         sandbox.hide()  # the credentials are in this process's memory
     most = max(1, usable_cores() // trainer.trainer_threads)

@@ -187,6 +187,15 @@ class Trainer(Settings, frozen=True, kw_only=True):
     trainer_cache_bytes: int = 10 * 2**30
 
 
+class Cluster(Settings, frozen=True, kw_only=True):
+    """Where the parts of a fit are computed."""
+
+    trainer_joblib_backend: Literal["local", "dask"] = "local"
+    """local: in the trainer's own processes; dask: on the workers of `dask_scheduler`."""
+    dask_scheduler: str = ""
+    """`tcp://host:port`. Whoever reaches it runs programs on its workers: a private network."""
+
+
 class Tables(Settings, frozen=True, kw_only=True):
     """How large a table may be; one that is over is refused with a reason."""
 
@@ -209,7 +218,8 @@ class Retention(Settings, frozen=True, kw_only=True):
     idempotency_ttl_s: int = 24 * 3600
     """How long the answer to a POST with an Idempotency-Key is given again."""
     audit_ttl_s: int = 400 * 24 * 3600
-    """How long it is known who did what in an account."""
+    """How long it is known who did what in an account. From three months on it goes by whole months, so that the
+    last day of one is known for up to a month longer."""
 
 
 class Logging(Settings, frozen=True, kw_only=True):

@@ -30,6 +30,8 @@ from shared.contracts import JobKind
 from shared.db import backlog, jobs
 from shared.db.jobs import Job
 from shared.errors import (
+    ClusterFailed,
+    ClusterUnavailable,
     DatabaseUnavailable,
     LeaseLost,
     NoRoom,
@@ -198,12 +200,12 @@ class Slots:
         except LeaseLost:
             log.warning("lease lost: nothing written")
             return "lease_lost"
-        except (DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
+        except (ClusterUnavailable, DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
             log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
             await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)
             return "waiting"
-        except StorageCorrupt as error:  # damaged on its way, as a rule, and whole the next time
-            log.warning("storage corrupt", detail=error.detail, **error.context)
+        except (ClusterFailed, StorageCorrupt) as error:  # as a rule it goes well the next time
+            log.warning(error.slug.replace("-", " "), detail=error.detail, **error.context)
             return await self._again(job, error.detail)
         except TrainyardError as error:
             return await self._give_up(job, error)

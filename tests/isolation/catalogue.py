@@ -43,7 +43,8 @@ TABLES = f"""
     UNION ALL SELECT name, 'no index of all rows that begins with user_id' FROM tables WHERE NOT EXISTS (
         SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = tables.oid AND a.attname = 'user_id' AND i.indisvalid AND i.indpred IS NULL)
-    UNION ALL SELECT name, 'no policy for its users' FROM tables WHERE NOT EXISTS (
+    -- a partition is reached through its table, by that one's policies
+    UNION ALL SELECT name, 'no policy for its users' FROM tables WHERE NOT relispartition AND NOT EXISTS (
         SELECT FROM pg_policy p WHERE p.polrelid = tables.oid AND p.polpermissive
           AND p.polroles = ARRAY['{USER}'::regrole::oid])
     UNION ALL SELECT name, 'refers to ' || k.confrelid::regclass || ' by an id without its owner'
@@ -110,6 +111,10 @@ GRANTS = f"""
       AND NOT (grantee = '{SCALER}' AND (name, privilege_type) IN ({_OF_SCALER}))
     UNION ALL SELECT name, privilege_type || ' is granted to ' || grantee || ', which it may pass on'
     FROM grants WHERE is_grantable
+    -- past the policies of its table
+    UNION ALL SELECT name, privilege_type || ' on a partition is granted to ' || grantee FROM grants
+    WHERE name IN (
+        SELECT c.relnamespace::regnamespace || '.' || c.relname FROM pg_class c WHERE c.relispartition)
     -- these look at no policy, or change what is there
     UNION ALL SELECT name, privilege_type || ' is granted to ' || grantee FROM grants
     WHERE grantee IN ('{USER}', '{WORKER}')

@@ -115,6 +115,14 @@ MISTAKES = {
         "GRANT TRUNCATE ON trainyard.turns TO trainyard_worker",
         ["trainyard.turns: TRUNCATE is granted to trainyard_worker"],
     ),
+    "a partition that is reached by itself": (
+        "GRANT SELECT ON trainyard.audit_before TO trainyard_worker",
+        ["trainyard.audit_before: SELECT on a partition is granted to trainyard_worker"],
+    ),
+    "a partition without security": (
+        "ALTER TABLE trainyard.audit_unplaced DISABLE ROW LEVEL SECURITY",
+        ["trainyard.audit_unplaced: row level security is not enabled"],
+    ),
     "rows that can be given away": (
         "GRANT UPDATE ON trainyard.files TO trainyard_user",
         ["trainyard.files: trainyard_user may give its rows away"],

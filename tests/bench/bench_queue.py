@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from shared.contracts import JobKind
 from tests.bench import product, report
 from tests.bench.product import Product
 from tests.bench.queueing import replay, waits, workload
@@ -95,9 +96,9 @@ class Measure(Struct, frozen=True):
 
 
 MEASURES = (
-    Measure("request → `plan` claimed", lambda run: [run.wait_s], lambda run: [run.wait_s]),
+    Measure("run asked for → `plan` claimed", lambda run: [run.wait_s], lambda run: [run.wait_s]),
     Measure("fit asked for → claimed", lambda run: run.waits_s, lambda run: run.waits_s),
-    Measure("request → report", lambda run: [run.whole_s], lambda run: [run.whole_s]),
+    Measure("run asked for → report", lambda run: [run.whole_s], lambda run: [run.whole_s]),
 )
 
 
@@ -127,7 +128,7 @@ async def _compared(
 
     death = (kill, scenario.lasts_s / 2) if scenario.death else ()
     real = await replayed.of(scenario.arrivals(), *death)
-    began = real[0].created_at
+    began = real[0].at
     fleet = Fleet(
         trainers=TRAINERS,
         slots=SLOTS,
@@ -151,7 +152,7 @@ def _lines(known: Overheads, found: Sequence[Compared]) -> list[str]:
         f"{TRAINERS} trainers of {SLOTS} slots; runs of {len(replay.MODELS)} models, whose fits wait"
         f" {lengths.MEAN_S:g} s on average (exponential, cut at {lengths.LONGEST * lengths.MEAN_S:g} s). On"
         f" the idle fleet a plan took {middle['plan']}, a fit {middle['fit']} besides its wait, a report"
-        f" {middle['finish']}, and a request was claimed after {middle['wake']} (medians): that, the arrivals"
+        f" {middle['finish']}, and a job was claimed after {middle['wake']} (medians): that, the arrivals"
         " and the fits' lengths are what the simulation is given.",
         "",
         f"Seconds; of the simulation the median of {REPLICATIONS} replications, with their range.",
@@ -190,10 +191,12 @@ def _paired(compared: Compared) -> str:
     told = [statistics.fmean(outcome.whole_s for outcome in of_one) for of_one in runs]
     apart = statistics.median(abs(a - b) for a, b in zip(real, told, strict=True))
     alike = statistics.correlation(real, told)
+    beside = [took for run in compared.real for took in run.beside_s(JobKind.FIT)]
     return (
         f"- {compared.scenario.said()}, run by run: {len(real)} runs, correlation of the real and the"
         f" simulated time to the report {alike:.3f}, median difference {apart:.2f} s of"
-        f" {statistics.median(real):.1f} s."
+        f" {statistics.median(real):.1f} s. A fit took {statistics.median(beside):.2f} s besides its wait"
+        " (median)."
     )
 
 

@@ -37,7 +37,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
     lease_s: float = 9.0
     sweep_every_s: float = 1.0
     wake_s: float = 0.005
-    """From a commit to the claim of whoever has nothing to do."""
+    """From a commit to the claim of whoever has nothing to do, and to that of the slot that made it."""
     deaths: tuple[tuple[float, int], ...] = ()
     """When which trainer is killed."""
     back_after_s: float = math.inf
@@ -242,9 +242,12 @@ class Simulation:
             return
         self._busy_s += heavy * work.seconds
         del trainer.held[id(job)]
-        self._take(trainer, job, -1)
         self._queue.release(job.user)
         self._note_end(job.kind, work.way)
+        if self._fleet.wake_s:
+            yield self._env.timeout(self._fleet.wake_s)
+        if trainer.alive:
+            self._take(trainer, job, -1)
         self._dispatch()
 
     def _die(self, at: float, trainer: _Trainer) -> Happening:

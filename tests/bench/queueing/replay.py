@@ -8,7 +8,7 @@ import contextlib
 import random
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import asyncpg
@@ -27,6 +27,8 @@ MODELS = fits.EQUAL[:3]
 """Of each run."""
 ROWS = 200
 LOOK_EVERY_S = 0.25
+KINDS = (JobKind.PLAN, JobKind.FIT, JobKind.FINISH)
+"""Of the jobs of a run."""
 
 SEEN = """
 CREATE SCHEMA bench;
@@ -59,7 +61,6 @@ WHERE b.kind IN ('plan', 'fit', 'finish') GROUP BY b.kind, 2, c.position, b.subj
 """
 RUNS = """
 SELECT t.id, t.user_id, (t.request ->> 'seed')::int AS seed, t.status,
-    extract(epoch FROM t.created_at)::float8 AS created_at,
     ARRAY(SELECT c.model_name FROM trainyard.candidates c WHERE c.task_id = t.id ORDER BY c.position)
         AS models,
     ARRAY(SELECT c.status FROM trainyard.candidates c WHERE c.task_id = t.id) AS ended
@@ -81,23 +82,46 @@ class Seen(Struct, kw_only=True):
 
     user: uuid.UUID
     seed: int
-    created_at: float
     models: list[str]
     jobs: dict[JobKind, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
     @property
+    def at(self) -> float:
+        """When its plan was asked for, in the request's transaction."""
+        return float(self.jobs[JobKind.PLAN][0]["ready_at"])
+
+    @property
     def wait_s(self) -> float:
-        """From the request to the claim of its plan."""
-        return float(self.jobs[JobKind.PLAN][0]["claimed_at"]) - self.created_at
+        """Until its plan was claimed."""
+        return self._waits(JobKind.PLAN)[0]
 
     @property
     def whole_s(self) -> float:
-        return float(self.jobs[JobKind.FINISH][0]["ended_at"]) - self.created_at
+        """Until its report was written."""
+        return float(self.jobs[JobKind.FINISH][0]["ended_at"]) - self.at
 
     @property
     def waits_s(self) -> list[float]:
         """Of its fits."""
-        return [job["claimed_at"] - job["ready_at"] for job in self.jobs[JobKind.FIT]]
+        return self._waits(JobKind.FIT)
+
+    def beside_s(self, kind: JobKind) -> list[float]:
+        """What each job of this kind took from its claim to its end, less the fit's own length; those apart
+        that were claimed more than once."""
+        return [
+            job["ended_at"] - job["claimed_at"] - self._length(kind, job)
+            for job in self.jobs[kind]
+            if job["claimed_at"] == job["last_claimed_at"]
+        ]
+
+    def all_waits_s(self) -> list[float]:
+        return [wait for kind in KINDS for wait in self._waits(kind)]
+
+    def _waits(self, kind: JobKind) -> list[float]:
+        return [job["claimed_at"] - job["ready_at"] for job in self.jobs[kind]]
+
+    def _length(self, kind: JobKind, job: Any) -> float:
+        return lengths.of(self.seed, self.models[job["position"]]) if kind is JobKind.FIT else 0.0
 
 
 class Overheads(Struct, frozen=True):
@@ -112,7 +136,7 @@ class Overheads(Struct, frozen=True):
     def drawn(self, seen: Seen, began: float, chance: random.Random) -> Run:
         """This run, for a simulation that begins at `began`."""
         return Run(
-            at=seen.created_at - began,
+            at=seen.at - began,
             user=seen.user,
             plan_s=chance.choice(self.plan_s),
             fits_s=tuple(lengths.of(seen.seed, m) + chance.choice(self.fit_s) for m in seen.models),
@@ -172,12 +196,10 @@ class Replay:
                 continue
             if row["status"] != "completed" or set(row["ended"]) != {"done"}:
                 raise RuntimeError(f"a run is {row['status']}, its models {row['ended']}")
-            runs[row["id"]] = Seen(
-                user=row["user_id"], seed=row["seed"], created_at=row["created_at"], models=row["models"]
-            )
+            runs[row["id"]] = Seen(user=row["user_id"], seed=row["seed"], models=row["models"])
         for row in await self.owner.fetch(JOBS):
             runs[row["task_id"]].jobs[JobKind(row["kind"])].append(row)
-        return sorted(runs.values(), key=lambda seen: seen.created_at)
+        return sorted(runs.values(), key=lambda seen: seen.at)
 
 
 @contextlib.asynccontextmanager
@@ -205,17 +227,6 @@ async def replaying(stack: Product, people: int) -> AsyncIterator[Replay]:
 async def overheads(replay: Replay, runs: int) -> Overheads:
     """One run after another on an idle fleet, the first one left out: it brings the table to the trainers."""
     alone = [seen for number in range(runs + 1) for seen in await replay.of([Arrival(0.0, 0, number)])][1:]
-    held: Mapping[JobKind, list[float]] = {
-        kind: [
-            job["ended_at"] - job["claimed_at"] - _length(seen, kind, job)
-            for seen in alone
-            for job in seen.jobs[kind]
-        ]
-        for kind in (JobKind.PLAN, JobKind.FIT, JobKind.FINISH)
-    }
-    woken = [seen.wait_s for seen in alone]
+    held = {kind: [took for seen in alone for took in seen.beside_s(kind)] for kind in KINDS}
+    woken = [wait for seen in alone for wait in seen.all_waits_s()]
     return Overheads(held[JobKind.PLAN], held[JobKind.FIT], held[JobKind.FINISH], woken)
-
-
-def _length(seen: Seen, kind: JobKind, job: Any) -> float:
-    return lengths.of(seen.seed, seen.models[job["position"]]) if kind is JobKind.FIT else 0.0

@@ -6,6 +6,7 @@ import heapq
 import math
 import random
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,10 +15,12 @@ from services.trainer import __main__ as trainer
 from services.trainer import fitting
 from shared.contracts import JobKind
 from shared.settings import Worker
+from tests.bench import bench_queue
 from tests.bench.queueing import closed_form, fleet, waits, workload
 from tests.bench.queueing.discipline import FairQueue, FifoQueue, Job, Queue
 from tests.bench.queueing.fleet import Fleet, Outcome, Simulation
 from tests.bench.queueing.workload import BURST, Run, Shape
+from tests.bench.work import lengths
 
 
 def exact(_: random.Random) -> float:
@@ -94,7 +97,7 @@ def test_every_wait_is_that_of_the_recursion(servers: int) -> None:
 
 
 def test_waits_are_those_of_erlang() -> None:
-    found = simulated(single_jobs(1.5, 30_000, exponential, seed=1), 3)
+    found = simulated(single_jobs(1.5, 20_000, exponential, seed=1), 3)
     mean, error = mean_and_error(found)
     assert abs(mean - closed_form.mean_wait(3, 1.5, 1.0)) < 3 * error < 0.3 * mean
     for share in (1 - closed_form.erlang_c(3, 1.5), 0.8, 0.95, 0.99):
@@ -213,6 +216,25 @@ def test_arrivals_and_lengths_have_the_means_that_were_asked_for() -> None:
     shape = Shape()
     runs = workload.even(shape, rate=1.0, count=2000, users=10, seed=0)
     assert statistics.fmean(run.heavy_s for run in runs) == pytest.approx(shape.heavy_s, rel=0.05)
+
+
+def test_lengths_of_real_fits_are_known_beforehand() -> None:
+    drawn = [lengths.of(seed, "mlp") for seed in range(5000)]
+    assert statistics.fmean(drawn) == pytest.approx(
+        lengths.MEAN_S * (1 - math.exp(-lengths.LONGEST)), rel=0.05
+    )
+    assert max(drawn) <= lengths.MEAN_S * lengths.LONGEST
+    assert lengths.of(7, "mlp") == lengths.of(7, "mlp") != lengths.of(7, "xgboost")
+
+
+def test_what_is_replayed_asks_for_as_much_as_it_says() -> None:
+    for scenario in bench_queue.SCENARIOS:
+        arrivals = scenario.arrivals()
+        assert arrivals == scenario.arrivals()
+        assert len(arrivals) == scenario.runs + scenario.burst
+        assert len({arrival.seed for arrival in arrivals}) == len(arrivals)
+        assert max(Counter(arrival.at for arrival in arrivals).values()) == max(scenario.burst, 1)
+        assert arrivals[-1].at == pytest.approx(scenario.lasts_s, rel=0.5)
 
 
 def test_percentiles_leave_out_who_found_an_empty_fleet() -> None:

@@ -105,25 +105,23 @@ async def test_work_whose_worker_is_gone_waits_again(
     assert (work, oldest_s > 0) == (1, True)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "SELECT * FROM trainyard.jobs",
-        "SELECT * FROM trainyard.tasks",
-        "SELECT * FROM public.trained_models",
-        "SELECT * FROM trainyard.migrations",
-        "SELECT * FROM trainyard.backlog()",
-        "SELECT trainyard.migrated()",
-        "SET ROLE trainyard_worker",
-        "CREATE TABLE public.mine ()",
-        "CREATE TABLE trainyard.mine ()",
-    ],
+FORBIDDEN = (
+    "SELECT * FROM trainyard.jobs",
+    "SELECT * FROM trainyard.tasks",
+    "SELECT * FROM public.trained_models",
+    "SELECT * FROM trainyard.migrations",
+    "SELECT * FROM trainyard.backlog()",
+    "SELECT trainyard.migrated()",
+    "SET ROLE trainyard_worker",
+    "CREATE TABLE public.mine ()",
+    "CREATE TABLE trainyard.mine ()",
 )
-async def test_an_autoscaler_learns_and_changes_nothing_else(
-    scaler: asyncpg.Connection, statement: str
-) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await scaler.execute(statement)
+
+
+async def test_an_autoscaler_learns_and_changes_nothing_else(scaler: asyncpg.Connection) -> None:
+    for statement in FORBIDDEN:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await scaler.execute(statement)
 
 
 async def test_what_keda_asks_is_one_number(scaler: asyncpg.Connection) -> None:

@@ -51,6 +51,10 @@ RESEND_S = 10.0
 """A message whose job still waits after this long may be lost, and is sent again."""
 NET_EVERY_S = 30.0
 """How often rows that wait for work nobody was asked for are looked for. There should be none."""
+CALLED = 16
+"""Workers that look for a job they are told of, some; a larger fleet has others, and the sweeps of all."""
+COUNT_EVERY_S = 10.0
+"""How often a worker counts who else is told."""
 ROOM_S = 0.1
 """How often a job that has to be alone looks whether it is."""
 
@@ -341,7 +345,9 @@ class Slots:
         async with self.db.connection() as c:
             rows = await backlog.of_all(c)
         show_backlog(rows)
-        if waiting := sum(row["waiting"] for row in rows if row["kind"] in self.kinds):
+        # a slot that is taken looks by itself when it is free
+        mine = self.kinds if self.heavy_free > 0 else self.light_kinds
+        if waiting := sum(row["waiting"] for row in rows if row["kind"] in mine):
             self.kick(waiting)  # whatever became of its message
 
     async def _end_exhausted(self) -> None:
@@ -377,6 +383,8 @@ class Worker(arq.worker.Worker):
         )
         self.slots = slots
         self.woken = asyncio.Event()
+        self.listeners = 1
+        self._next_count = 0.0
 
     async def main(self) -> None:
         self.ctx["redis"] = self.pool
@@ -384,18 +392,36 @@ class Worker(arq.worker.Worker):
             self.woken.clear()
             try:
                 await self._poll_iteration()
+                await self._count_listeners()
             except (RedisError, OSError) as error:  # not all of the client is patient: a login that hangs
                 log.warning("cannot look for messages", reason=f"{type(error).__name__}: {error}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.poll_delay_s):
                     await self.woken.wait()
 
+    async def _count_listeners(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next_count:
+            return
+        self._next_count = now + COUNT_EVERY_S
+        ((_, count),) = await self.pool.pubsub_numsub(wake_channel(self.queue_name))
+        self.listeners = max(int(count), 1)
+
     async def be_woken(self) -> None:
+        """Look for the jobs that are told of. Every worker hears of every job, and if all of a large fleet
+        looked, Postgres would be asked for each as often as there are workers (docs/scaling.md)."""
+
         def heard(count: bytes) -> None:
-            self.slots.kick(int(count))
-            self.woken.set()
+            if is_called(int(count), self.listeners):
+                self.slots.kick(int(count))
+                self.woken.set()
 
         await listen(self.pool, wake_channel(self.queue_name), heard)
+
+
+def is_called(jobs: int, listeners: int) -> bool:
+    """Whether one of so many workers, who are all told of so many jobs, is to look for them."""
+    return random.random() * listeners < CALLED * jobs  # noqa: S311 - no secret
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -38,10 +38,9 @@ class Sweep:
         if now < self._next:
             return
         self._next = now + EVERY_S
-        await self.expire_bundles()
-        await self.empty_trash()
-        await self.expire_exports()
-        await self.forget_answers()
+        for clean in (self.expire_bundles, self.empty_trash, self.expire_exports, self.forget_answers):
+            while await clean():  # a batch at a time, however many there are
+                pass
         await self.forget_deeds()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.packager.jobs import PackagerJobs, RunGoesOn
@@ -411,6 +412,30 @@ async def test_the_sweep_removes_expired_bundles_and_old_trash(
     assert await keys(resources, resources.store.models, f"{user_id}/") == []
     async with resources.db.connection() as c:
         assert await c.fetchval("SELECT count(*) FROM public.trained_models") == 0
+
+
+async def test_a_sweep_goes_on_until_nothing_is_left(
+    resources: Resources, env: dict[str, str], user_id: uuid.UUID
+) -> None:
+    """More of each than a batch holds: a million runs a day leave more in thirty seconds."""
+    owner = await asyncpg.connect(env["DATABASE_URL"])
+    await owner.execute(
+        "INSERT INTO trainyard.idempotency_keys (user_id, route, key, owner, expires_at)"
+        " SELECT $1, 'POST /ml/train', i::text, $1, now() - interval '1 minute'"
+        " FROM generate_series(1, 2500) i",
+        user_id,
+    )
+    await owner.execute(
+        "INSERT INTO public.trained_models (id, user_id, model_name, algorithm, task_type, task_id,"
+        " candidate_slug, candidate_attempt, deleted, deleted_at)"
+        " SELECT gen_random_uuid(), $1, 'x', 'x', 'regression', $1, 'x', 1, true, now() - interval '1 year'"
+        " FROM generate_series(1, 250) i",
+        user_id,
+    )
+    await Sweep(resources, Retention())()
+    for table in ("trainyard.idempotency_keys", "public.trained_models"):
+        assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    await owner.close()
 
 
 async def test_objects_without_a_row_go_and_all_others_stay(

@@ -32,7 +32,7 @@ TITLE = "Ten million runs, and whether to cut their tables"
 LONG = True
 RUNS = int(os.environ.get("BENCH_ROWS") or 10_000_000)
 USERS = max(RUNS // 100, 1000)
-TIMES = int(os.environ.get("BENCH_ROUNDS") or 200)
+TIMES = int(os.environ.get("BENCH_ROUNDS") or 100)
 WAITING = 1000
 """Jobs that wait beside the fits."""
 

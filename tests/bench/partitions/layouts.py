@@ -150,13 +150,14 @@ def _policy(policy: asyncpg.Record, table: str) -> str:
     )
 
 
-async def fill(c: asyncpg.Connection, made: Volume, *, cut: bool) -> None:
+async def fill(c: asyncpg.Connection, made: Volume) -> None:
     """All rows, month by month, as they would have come."""
-    for month in range(MONTHS):
-        for table in TABLES:
-            await rows.fill(c, table, made, month)
-        if not cut and month % 6 == 0:
-            await c.execute("CHECKPOINT", timeout=3600)
+    async with c.transaction():
+        # what is written in the transaction that emptied a table is not written into the journal too
+        await c.execute("TRUNCATE " + ", ".join(f"trainyard.{table}" for table in TABLES))
+        for month in range(MONTHS):
+            for table in TABLES:
+                await rows.fill(c, table, made, month)
 
 
 async def build(
@@ -177,12 +178,12 @@ async def build(
                 await c.execute(f"DROP POLICY IF EXISTS {policy['policyname']} ON {policy['on_table']}")
                 await c.execute(_policy(policy, policy["on_table"]))
         await c.execute("SET session_replication_role = replica")
-        await fill(c, made, cut=by_month)
+        await fill(c, made)
         print(f"{time.strftime('%H:%M:%S')} {name}: rows are there", flush=True)
         lost = await put_back(c, stripped, cut=by_month)
         print(f"{time.strftime('%H:%M:%S')} {name}: indexes are there", flush=True)
         await c.execute("SET session_replication_role = origin")
-        await c.execute("VACUUM (ANALYZE, FREEZE)", timeout=3600)
+        await c.execute("VACUUM (ANALYZE)", timeout=3600)
         await c.execute("CHECKPOINT", timeout=3600)
     finally:
         await c.close()

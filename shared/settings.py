@@ -217,9 +217,11 @@ class Retention(Settings, frozen=True, kw_only=True):
     """Objects without a row and uploads never finished are removed after this."""
     idempotency_ttl_s: int = 24 * 3600
     """How long the answer to a POST with an Idempotency-Key is given again."""
+    run_ttl_s: int = 0
+    """Runs that ended longer ago are deleted, as their owner would: saved models stay. 0: none is."""
     audit_ttl_s: int = 400 * 24 * 3600
-    """How long it is known who did what in an account. From three months on it goes by whole months, so that the
-    last day of one is known for up to a month longer."""
+    """How long it is known who did what in an account. From three months on it goes by whole months, so
+    that a month's first day is known for up to a month longer."""
 
 
 class Logging(Settings, frozen=True, kw_only=True):

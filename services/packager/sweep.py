@@ -1,5 +1,5 @@
 """What the packager cleans beside its jobs: expired ZIPs and exports, the trash past its time, answers kept
-for POSTs sent again, old rows of the audit trail, uploads cut short, and objects without a row."""
+for POSTs sent again, old runs and months of the audit trail, uploads cut short, and objects without a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.db import account, audit, backups, bundles, idempotency, models
+from shared.contracts import AuditAction, JobKind
+from shared.db import account, audit, backups, bundles, idempotency, jobs, models, tasks
 from shared.metrics import TRAIL_MONTHS, TRAIL_UNPLACED
 from shared.resources import Resources
 from shared.settings import Retention
@@ -41,6 +42,7 @@ class Sweep:
         for clean in (self.expire_bundles, self.empty_trash, self.expire_exports, self.forget_answers):
             while await clean():  # a batch at a time, however many there are
                 pass
+        await self.expire_runs()
         await self.forget_deeds()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S
@@ -48,6 +50,23 @@ class Sweep:
             for bucket in (self.store.datasets, self.store.artifacts, self.store.bundles, self.store.models):
                 await self.store.abort_stale_uploads(bucket, self.retention.orphan_ttl_s)
             await remove_orphans(self.db, self.store, self.retention.orphan_ttl_s)
+
+    async def expire_runs(self) -> int:
+        """Runs that ended so long ago are deleted as their owners would, some hundred at a time: what they
+        made leaves the store by jobs, between other work."""
+        if not self.retention.run_ttl_s:
+            return 0
+        async with self.db.transaction() as c:
+            gone = await tasks.expired(c, older_than_s=self.retention.run_ttl_s)
+            for row in gone:
+                await jobs.insert(c, JobKind.PURGE, row["id"], row["user_id"])
+                detail = {"after_s": self.retention.run_ttl_s}
+                await audit.insert_by_worker(
+                    c, row["user_id"], AuditAction.RUN_DELETED, detail, run=row["id"]
+                )
+        if gone:
+            log.info("runs expired", count=len(gone))
+        return len(gone)
 
     async def expire_bundles(self) -> int:
         """ZIPs whose time is over leave the store; they are built again when asked for."""

@@ -85,18 +85,25 @@ async def insert_acted_as(c: Connection, deed: Deed) -> None:
 
 
 async def insert_by_worker(
-    c: Connection, user_id: uuid.UUID, action: AuditAction, detail: dict[str, Any]
+    c: Connection,
+    user_id: uuid.UUID,
+    action: AuditAction,
+    detail: dict[str, Any],
+    *,
+    run: uuid.UUID | None = None,
 ) -> None:
-    """What Trainyard did itself with an account."""
+    """What Trainyard did itself with an account, or with a run of it."""
     await c.execute(
         """
         INSERT INTO trainyard.audit (id, user_id, action, subject_kind, subject_id, actor, detail)
-        VALUES ($1, $2, $3, 'account', $2, 'system', $4)
+        VALUES ($1, $2, $3, $5, $6, 'system', $4)
         """,
         uuid7(),
         user_id,
         action,
         detail,
+        "account" if run is None else "run",
+        run or user_id,
     )
 
 

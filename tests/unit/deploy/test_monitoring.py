@@ -104,6 +104,25 @@ def test_on_one_machine_the_rest_of_the_configuration_is_the_same() -> None:
         assert job.keys() == {"job_name", "static_configs"}, "whatever else is configured is to be tried, too"
 
 
+@pytest.mark.parametrize("name", ["api", "trainer", "packager"])
+def test_in_a_cluster_the_labels_are_the_same(name: str) -> None:
+    """What the manifests say of a pod is what it is found and called by."""
+    [job] = yaml.safe_load((MONITORING / "prometheus.kubernetes.yml").read_text())["scrape_configs"]
+    manifests = yaml.safe_load_all((PROJECT / "deploy" / "k8s" / "base" / f"{name}.yaml").read_text())
+    [pod] = [one["spec"]["template"] for one in manifests if one["kind"] == "Deployment"]
+    annotations, labels = pod["metadata"]["annotations"], pod["metadata"]["labels"]
+    assert annotations["prometheus.io/scrape"] == "true"
+    assert annotations["prometheus.io/path"] == "/metrics"
+    ports = [port["containerPort"] for one in pod["spec"]["containers"] for port in one.get("ports", [])]
+    assert int(annotations["prometheus.io/port"]) in ports
+    assert (labels["app.kubernetes.io/name"], labels["app.kubernetes.io/component"]) == ("trainyard", name)
+    made = {rule["target_label"]: rule["source_labels"] for rule in job["relabel_configs"][-2:]}
+    assert made == {
+        "job": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"],
+        "instance": ["__meta_kubernetes_pod_name"],
+    }
+
+
 # --- what compose starts ----------------------------------------------------------------------------
 
 

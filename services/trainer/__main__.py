@@ -79,6 +79,7 @@ async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preloa
         sandbox.hide()  # the credentials are in this process's memory
     most = max(1, usable_cores() // trainer.trainer_threads)
     slots, memory = fits_and_guard(trainer.trainer_slots, trainer.trainer_memory_bytes, most)
+    cluster.room(memory, where)  # or it says so now, and not at the first run
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     with Scratch(cache_dir) as scratch:
         async with (

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from services.trainer.child_memory import LEAST_BYTES
 from shared.contracts import Notice, TaskType
 from shared.errors import ConfigurationError
 from shared.settings import Cluster as Settings
@@ -27,6 +28,9 @@ DETAIL = "cluster"
 
 WORTHWHILE_CELLS = 50_000
 """A fit on a smaller table is over before a cluster has been told of it."""
+
+CLIENT_BYTES = 128 * 2**20
+"""What a fit that has a cluster holds besides: Dask's client, and what is on its way through it."""
 
 FREE, TEST = -1, 0
 """What a row that was not drawn goes with: nothing, or the held-out rows; above, a fold's, counted from 1."""
@@ -76,6 +80,20 @@ def configured(settings: Settings) -> Cluster | None:
             f"environment variable DASK_SCHEDULER: {settings.dask_scheduler!r} is not tcp://host:port"
         )
     return Cluster(host=parts.hostname, port=port)
+
+
+def room(memory_bytes: int, where: Cluster | None) -> int:
+    """What is left of a fit's guard for all but the client. Raises ConfigurationError where that is less than
+    any fit needs."""
+    if where is None:
+        return memory_bytes
+    left = memory_bytes - CLIENT_BYTES
+    if left < LEAST_BYTES:
+        raise ConfigurationError(
+            f"with TRAINER_JOBLIB_BACKEND=dask a fit needs {(LEAST_BYTES + CLIENT_BYTES) // 2**20} MiB, and "
+            f"has {memory_bytes // 2**20} here; TRAINER_SLOTS and TRAINER_MEMORY_BYTES say otherwise"
+        )
+    return left
 
 
 def spreads(details: Mapping[str, Any], model_name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar, cast
@@ -15,18 +16,20 @@ from typing import Any, TypeVar, cast
 import dask
 from distributed import Client, KilledWorker, futures_of, wait
 from distributed.comm import CommClosedError
+from distributed.comm.core import FatalCommClosedError
 from distributed.comm.registry import backends
 from distributed.comm.tcp import TCPBackend, TCPConnector
 from tornado.iostream import IOStream
 from tornado.tcpclient import TCPClient
 
-from services.trainer import cluster_door, cluster_software
+from services.trainer import cluster_door, cluster_software, cluster_worker
 from shared.errors import ClusterFailed, TrainyardError
 
 T = TypeVar("T")
 
 CONNECT_S = 10.0
 CLOSE_S = 2.0
+REST_S = 30.0
 LOOK_EVERY_S = 1.0
 """How often it is seen whether the workers that a fit counts on are still there."""
 
@@ -44,8 +47,11 @@ class _OverTheDoor:
         self, host: str, port: int, max_buffer_size: int | None = None, **_options: Any
     ) -> IOStream:
         if (host, port) != self._to:
-            raise ConnectionRefusedError(f"a fit may speak to the scheduler alone, not to {host}:{port}")
-        made = await asyncio.to_thread(cluster_door.connection)
+            raise FatalCommClosedError(f"a fit may speak to the scheduler alone, not to {host}:{port}")
+        try:
+            made = await asyncio.to_thread(cluster_door.connection)
+        except ConnectionRefusedError as error:  # the trainer has tried: Dask need not go on trying
+            raise FatalCommClosedError(str(error)) from error
         return IOStream(made, max_buffer_size=max_buffer_size)
 
 
@@ -90,8 +96,19 @@ def opened(scheduler: str) -> Iterator[Client]:
 
 
 def workers_of(client: Client) -> set[str]:
-    """The addresses of the workers that are there now."""
-    return set(client.scheduler_info(n_workers=-1)["workers"])
+    """The addresses of the workers that are there now. Asked for by themselves: of what `scheduler_info` says
+    another thread of the client may just have left the workers out."""
+    return set(client.nthreads())
+
+
+def at_rest(client: Client) -> None:
+    """Wait until no worker computes what was given up, since it is about to end itself for it. Raises
+    ClusterFailed where that takes too long."""
+    until = time.monotonic() + REST_S
+    while any(client.run(cluster_worker.given_up, on_error="ignore").values()):
+        if time.monotonic() > until:
+            raise ClusterFailed("the cluster's workers are still busy with a fit that was given up")
+        time.sleep(LOOK_EVERY_S)
 
 
 def there(*collections: Any) -> None:

@@ -100,6 +100,7 @@ def session(asked: Asked, candidate: Candidate) -> Iterator[tuple[Candidate, Spr
     """The candidate with the cluster at hand: for its pieces, or for the table's other rows."""
     with cluster_client.opened(asked.scheduler) as client:
         if asked.links:
+            cluster_client.at_rest(client)  # it is to be had whole
             folds = table_rows.folds(candidate.rows, candidate.plan)
             sides = {TEST: candidate.rows.test}
             sides |= {number: held for number, (_, held) in enumerate(folds, start=TEST + 1)}

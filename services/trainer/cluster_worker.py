@@ -24,7 +24,7 @@ from shared.settings import secret_names
 log = logging.getLogger("distributed.worker")
 
 LOOK_EVERY_S = 0.5
-GRACE_S = 4.0
+GRACE_S = 3.0
 """How long a task that was given up may go on: most pieces of a fit are over before."""
 
 HANDING_OVER_S = 5.0
@@ -48,6 +48,15 @@ def refuse_credentials(environ: Any) -> None:
         )
 
 
+def given_up(dask_worker: Worker) -> list[str]:
+    """Tasks that were cancelled while a thread of this worker computed them, and that it still computes."""
+    return [
+        str(key)
+        for key, task in dask_worker.state.tasks.items()
+        if task.state in ("cancelled", "resumed") and task.previous in ("executing", "long-running")
+    ]
+
+
 class Overseer(WorkerPlugin):
     """Ends the worker where a thread of it computes what was given up."""
 
@@ -65,18 +74,9 @@ class Overseer(WorkerPlugin):
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = time.monotonic()
-            given_up = self._given_up()
-            self._since = {key: self._since.get(key, now) for key in given_up}
+            self._since = {key: self._since.get(key, now) for key in given_up(self._worker)}
             if any(now - since > GRACE_S for since in self._since.values()):
                 await self._end()
-
-    def _given_up(self) -> list[str]:
-        """Tasks that were cancelled while a thread computed them, and that it still computes."""
-        return [
-            str(key)
-            for key, task in self._worker.state.tasks.items()
-            if task.state in ("cancelled", "resumed") and task.previous in ("executing", "long-running")
-        ]
 
     async def _end(self) -> None:
         log.warning("given up and still computing: %s; starting anew", ", ".join(self._since))

@@ -159,7 +159,7 @@ class TrainerJobs:
                         "table": str(table),
                         "request": request,
                         "profile": profile,
-                        "memory_bytes": self.bench.memory,
+                        "memory_bytes": cluster.room(self.bench.memory, self.bench.cluster),
                         "cluster": self.bench.cluster is not None,
                     }
                     answer = await self.bench.step("plan", payload, scratch, reads=[table], cancelled=stop)

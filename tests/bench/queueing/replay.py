@@ -186,7 +186,9 @@ class Replay:
             "time_budget_s": BUDGET_S,
         }
         who = {"Authorization": person.http.headers["Authorization"]}
-        answer = await self._http.post("/ml/train", json=body, headers=who)
+        # a machine that is busy otherwise may not take many at once, and says when to come again
+        while (answer := await self._http.post("/ml/train", json=body, headers=who)).status_code == 503:
+            await asyncio.sleep(float(answer.headers["Retry-After"]))
         answer.raise_for_status()
 
     async def _seen(self, known: set[uuid.UUID]) -> list[Seen]:

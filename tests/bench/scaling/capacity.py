@@ -1,7 +1,7 @@
 """What a load asks of each part, and what is full first: arithmetic on what was measured (`footprint`).
 
-Loads are those of the busiest hour. Everything is linear in what was measured, save what is not: a claim, the
-sweep's look and the net cost more the more waits or is stored, and every job is told to every trainer.
+Loads are those of the busiest hour. Everything is linear in what was measured, save what is not: a claim and
+the sweep's look cost more the more jobs wait, and a job calls so many trainers and no more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from shared.settings import Worker
-from shared.worker import NET_EVERY_S
+from shared.worker import CALLED, NET_EVERY_S
 from tests.bench.scaling.footprint import Footprint, Use
 
 DAY_S = 86_400.0
@@ -42,8 +42,6 @@ class Load(Struct, frozen=True, kw_only=True):
     """For each run."""
     queue_s: float = 10.0
     """How long jobs wait at that hour."""
-    kept_days: float = 90.0
-    """How long a run is kept."""
 
     @property
     def runs_s(self) -> float:
@@ -68,6 +66,8 @@ class Setup(Struct, frozen=True, kw_only=True):
     busy: float = 0.85
     """The share of the slots that fits take: docs/scaling.md says what waiting that comes to."""
     sweep_every_s: float = Worker().sweep_every_s
+    called: float = CALLED
+    """Trainers that look for a job; infinite: all of them."""
     cells: int = 1
     """Stacks that the users are divided among, each with servers and a fleet of its own."""
 
@@ -98,9 +98,10 @@ def demand(load: Load, setup: Setup, found: Footprint) -> Demand:
     mine = msgspec.structs.replace(load, runs_per_day=load.runs_per_day / setup.cells)
     trainers = max(mine.running / (setup.slots * setup.busy), 1.0)
     waiting = mine.jobs_s * mine.queue_s
-    use = _use(mine, trainers, found)
-    # each job is claimed once, and in vain by those of the other trainers that have a free lane
-    claims_s = mine.jobs_s * (1 + found.job_and_trainer.commits * (trainers - 1))
+    called = min(trainers, setup.called)
+    use = _use(mine, called, found)
+    # each job is claimed once, and in vain by those of the other trainers called that have a free lane
+    claims_s = mine.jobs_s * (1 + found.job_and_trainer.commits * (called - 1))
     sweeps_s = trainers / setup.sweep_every_s
     claim_ms = at_depth(found, waiting, lambda depth: depth.claim_ms)
     backlog_ms = at_depth(found, waiting, lambda depth: depth.backlog_ms)
@@ -109,11 +110,12 @@ def demand(load: Load, setup: Setup, found: Footprint) -> Demand:
         "runs": use["runs"].postgres_s,
         "fits under way": use["fits"].postgres_s,
         "polls": use["polls"].postgres_s,
-        "jobs told to every trainer": use["told"].postgres_s,
+        "trainers called in vain": use["called"].postgres_s,
         "a deep queue": max(claim_ms - shallow.claim_ms, 0) / 1e3 * claims_s
         + max(backlog_ms - shallow.backlog_ms, 0) / 1e3 * sweeps_s,
         "sweeps of idle processes": found.idle_trainer.postgres_s * sweeps_s,
-        "the net": net_ms(found, mine.runs_per_day * mine.kept_days) / 1e3 * trainers / NET_EVERY_S,
+        # by indexes of what is open: the same with ten million runs (docs/decisions/0033)
+        "the net": max(net.ms for net in found.nets) / 1e3 * trainers / NET_EVERY_S,
     }
     api_cores = sum(use[asked].api_s for asked in ("runs", "fits", "polls", "uploads"))
     apis = max(api_cores / FULL, 1.0)
@@ -140,14 +142,14 @@ def demand(load: Load, setup: Setup, found: Footprint) -> Demand:
     )
 
 
-def _use(mine: Load, trainers: float, found: Footprint) -> dict[str, Use]:
+def _use(mine: Load, called: float, found: Footprint) -> dict[str, Use]:
     """A second of it, by what asks."""
     return {
         "runs": (found.run + found.model * mine.models) * mine.runs_s,
         "fits": found.fit_second * mine.running,
         "polls": found.poll * (mine.polls * mine.runs_s),
         "uploads": found.upload_mib * (mine.upload_mib * mine.runs_s),
-        "told": found.job_and_trainer * (mine.jobs_s * (trainers - 1)),
+        "called": found.job_and_trainer * (mine.jobs_s * (called - 1)),
     }
 
 
@@ -159,12 +161,6 @@ def at_depth(found: Footprint, waiting: float, of: Callable[..., float]) -> floa
         if waiting <= high or high == points[-1][0]:
             return max(below + (above - below) * (waiting - low) / (high - low), min(below, above), 0.0)
     return points[-1][1]
-
-
-def net_ms(found: Footprint, runs: float) -> float:
-    """Of a look over so many runs."""
-    few, many = found.nets[0], found.nets[-1]
-    return max(few.ms + (many.ms - few.ms) * (runs - few.runs) / (many.runs - few.runs), few.ms)
 
 
 class Limit(Struct, frozen=True, kw_only=True):

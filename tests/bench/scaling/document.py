@@ -15,20 +15,20 @@ from tests.bench.scaling.footprint import Footprint
 PATH = Path(__file__).parents[3] / "docs" / "scaling.md"
 
 
-def part(name: str, text: str) -> str:
+def part(name: str, path: Path = PATH) -> str:
     """What stands between the markers `name`. Raises ValueError where they are not there."""
-    found = _between(name).search(text)
+    found = _between(name).search(path.read_text("utf-8"))
     if found is None:
-        raise ValueError(f"{PATH.name} has no part {name}")
+        raise ValueError(f"{path.name} has no part {name}")
     return found.group(2).strip()
 
 
 def put(name: str, lines: Sequence[str], path: Path = PATH) -> None:
     """Put `lines` between the markers `name`. Raises ValueError where they are not there."""
-    text = path.read_text("utf-8")
-    part(name, text)
+    part(name, path)
     body = "\n".join(lines)
-    path.write_text(_between(name).sub(lambda m: f"{m.group(1)}\n{body}\n{m.group(3)}", text), "utf-8")
+    text = _between(name).sub(lambda m: f"{m.group(1)}\n{body}\n{m.group(3)}", path.read_text("utf-8"))
+    path.write_text(text, "utf-8")
 
 
 def _between(name: str) -> re.Pattern[str]:
@@ -63,5 +63,4 @@ ASSUMED = {
     "polls": "status polls of a run besides whoever watches it by long polls, which is measured with the run",
     "upload_mib": "uploaded for each run, MiB",
     "queue_s": "how long jobs wait at that hour: what deepens the queue that a claim looks through",
-    "kept_days": "how long a run is kept",
 }

@@ -79,6 +79,11 @@ def processing(dask_scheduler: Any) -> list[str]:
     return [str(key) for key, task in dask_scheduler.tasks.items() if task.state == "processing"]
 
 
+def steps_taken(dask_scheduler: Any) -> int:
+    """On the scheduler: how often the state of a task has changed."""
+    return int(dask_scheduler.transition_counter)
+
+
 def never_ends() -> None:
     """On a worker."""
     threading.Event().wait()

@@ -159,6 +159,11 @@ class Trainer:
         prefix = f"{task_prefix(self.user, self.task_id)}rows/"
         return [item.key async for item in store.list(store.artifacts, prefix)]
 
+    async def steps_taken(self) -> int:
+        """Of all tasks of the cluster."""
+        async with Client(self.at.address, asynchronous=True, set_as_default=False) as client:
+            return int(await client.run_on_scheduler(dask_cluster.steps_taken))
+
     async def until_computing(self, what: str) -> None:
         """Until a worker computes a task of this name."""
         async with Client(self.at.address, asynchronous=True, set_as_default=False) as client:
@@ -247,20 +252,26 @@ async def test_a_run_is_cancelled_while_all_rows_are_learned_from(trainer: Train
 
 async def test_folds_and_trees_are_computed_there_and_give_what_they_give_here(trainer: Trainer) -> None:
     small = in_memory()
-    found = []
-    for there in (True, False):
-        bench = trainer.bench
-        cluster, bench.cluster = bench.cluster, bench.cluster if there else None
+    found, taken = [], []
+    for way in ("there", "there, and a worker is killed", "here"):
+        cluster, before = trainer.bench.cluster, await trainer.steps_taken()
+        trainer.bench.cluster = None if way == "here" else cluster
         try:
             await trainer.asked(small, "random_forest", refit=False)
-            task = await trainer.work()
+            working = asyncio.create_task(trainer.work())
+            if "killed" in way:
+                await trainer.until_computing("_build_trees")
+                trainer.at.kill_worker(1)
+            task = await working
         finally:
-            bench.cluster = cluster
-        assert task.status is TaskStatus.COMPLETED
+            trainer.bench.cluster = cluster
+        assert task.status is TaskStatus.COMPLETED, task.message
         row = await trainer.outcome("random_forest")
         model = await trainer.model("random_forest", row["attempt"])
         found.append((row["cv_mean"], row["metrics"], model.predict_proba(small.head(50)).tolist()))
-    assert found[0] == found[1]
+        taken.append(await trainer.steps_taken() - before)
+    assert found[0] == found[1] == found[2]
+    assert taken[0] > 100 and taken[2] == 0
 
 
 async def test_what_was_given_up_and_goes_on_ends_its_worker(trainer: Trainer) -> None:

@@ -78,7 +78,9 @@ STORE_SECONDS = Histogram(
     buckets=LATENCY_S,
 )
 DB_CONNECTIONS = Gauge("trainyard_db_connections", "Connections of this process to Postgres", ["state"])
-TRAIL_MONTHS = Gauge("trainyard_audit_months_ahead", "Months to come that the audit trail has a partition for")
+TRAIL_MONTHS = Gauge(
+    "trainyard_audit_months_ahead", "Months to come that the audit trail has a partition for"
+)
 TRAIL_UNPLACED = Gauge("trainyard_audit_unplaced_rows", "Rows of the audit trail that are in no month")
 
 # --- the whole installation, as this process last saw it --------------------------------------------

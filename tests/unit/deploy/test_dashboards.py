@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from enum import EnumType
 from itertools import combinations
 from typing import Any
@@ -11,12 +12,16 @@ import pytest
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import bargauge, stat, timeseries, units
-from grafana_foundation_sdk.models.dashboard import Dashboard as Known
 
 from deploy.env import PROJECT
 from deploy.monitoring.grafana import COLUMNS, DASHBOARDS, FOLDER, PROMETHEUS, path_of, written
 from deploy.monitoring.panels import Dashboard
 from tests.monitoring import known
+
+with warnings.catch_warnings():
+    # of the next form of dashboards, of which there are no files to be provisioned yet
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from grafana_foundation_sdk.models.dashboard import Dashboard as Known
 
 UNITS = {value for name, value in vars(units).items() if not name.startswith("_")}
 PLUGINS: dict[str, Any] = {"stat": stat, "timeseries": timeseries, "bargauge": bargauge}
@@ -53,7 +58,6 @@ def lost(given: Any, kept: Any, at: str = "") -> list[str]:
     return [] if given == kept else [at]
 
 
-@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2")  # which files cannot be provisioned in yet
 @each
 def test_grafana_knows_all_that_stands_in_it(dashboard: Dashboard) -> None:
     """Read by Grafana's own classes and written again, which leaves out what they do not know."""

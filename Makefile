@@ -1,6 +1,6 @@
 # Everything there is to do here. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots fuzz chaos bench portability smoke-compose lint format audit lock clean
+.PHONY: help setup demo up token env backup restore verify check resign rotate test screenshots dashboards fuzz chaos bench simulate portability smoke-compose lint format audit lock clean
 # exec: a signal that make passes on has to reach the program itself, not a shell in between.
 # One recipe after another: setup has to be over before what it sets up is used.
 .NOTPARALLEL:
@@ -92,6 +92,7 @@ test: ## Run the tests, on real servers (ARGS="-k name" for some; JOBS=0 in one 
 	@sh deploy/setup.sh dev
 	@$(VENV)/python -I deploy/dashboard.py --tested
 	@$(VENV)/python -m tests.web.chromium
+	@$(VENV)/python -m tests.monitoring.programs
 	@$(VENV)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 screenshots: ## Save pictures of every page, in both themes, at both widths, to screenshots/
@@ -99,6 +100,11 @@ screenshots: ## Save pictures of every page, in both themes, at both widths, to 
 	@$(VENV)/python -I deploy/dashboard.py --required
 	@$(VENV)/python -m tests.web.chromium
 	@exec $(VENV)/python -m tests.web.screenshots $(ARGS)
+
+dashboards: ## Draw Grafana's dashboards with the figures of a real run, into docs/images (minutes)
+	@sh deploy/setup.sh dev
+	@$(VENV)/python -m tests.web.chromium
+	@exec $(VENV)/python -m tests.monitoring.pictures $(or $(ARGS),docs/images)
 
 fuzz: ## Send what nobody would: broken tables, odd requests (EXAMPLES=10000 of each)
 	@sh deploy/setup.sh dev
@@ -120,17 +126,22 @@ bench: ## Measure against the anchors and write docs/benchmarks.md (NAME=status 
 	@exec env BENCH_ROWS=$(ROWS) $(foreach v,$(BENCH),$(if $(filter command line,$(origin $v)),BENCH_$v="$($v)")) \
 	    $(VENV)/python -m tests.bench $(NAME)
 
+simulate: ## Work out docs/scaling.md anew, or simulate a fleet (ARGS="--rate 0.5 --trainers 8 --slots 2 --fit 8")
+	@sh deploy/setup.sh dev
+	@exec $(VENV)/python -m tests.bench.scaling $(ARGS)
+
 smoke-compose: ## Try docker-compose.yml for real: build, demo, scale, kill, update, down and up (ARGS=--report)
 	@sh deploy/setup.sh dev
 	@exec $(VENV)/python -m tests.compose $(ARGS)
 
-lint: ## Style, types, who imports whom, and whether the locks are up to date
+lint: ## Style, types, who imports whom, the locks, the manifests of deploy/k8s
 	@sh deploy/setup.sh dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-logo
 	$(VENV)/python -m deploy.check_locks
+	$(VENV)/python -m deploy.manifests
 	$(VENV)/python -I deploy/dashboard.py --lint
 
 format: ## Sort imports and lay the code out
@@ -149,12 +160,13 @@ LOCK := $(VENV)/uv pip compile -q --universal --generate-hashes --no-emit-index-
     --python-version 3.11 -c requirements/dev.txt
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	@sh deploy/setup.sh dev
-	@for group in dev local api trainer packager s3 web audit; do \
+	@for group in dev local api trainer dask packager s3 web audit; do \
 	    echo "requirements/$$group.txt"; \
 	    $(LOCK) --group $$group -o requirements/$$group.txt || exit 1; \
 	done
 
 clean: ## Remove .venv, .bench, the built dashboard and caches; data (.trainyard) and demo-output stay
 	rm -rf .venv .venv-audit .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .prometheus tests/monitoring/viewer/node_modules tests/monitoring/viewer/dist
 	rm -rf services/web/node_modules services/web/dist services/web/schema.json services/web/src/api/schema.ts screenshots
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

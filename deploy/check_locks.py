@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).resolve().parents[1]
-GROUPS = ("dev", "local", "api", "trainer", "packager")
+GROUPS = ("dev", "local", "api", "trainer", "dask", "packager")
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
 
 Pins = dict[str, set[str]]

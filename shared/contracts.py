@@ -26,6 +26,11 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
+def first_uuid7(at: float) -> uuid.UUID:
+    """The least `uuid7` of a moment (seconds since 1970): every one that was made before is less."""
+    return uuid.UUID(int=int(at * 1000) << 80)
+
+
 class TaskType(enum.StrEnum):
     CLASSIFICATION = "classification"
     REGRESSION = "regression"

@@ -227,6 +227,18 @@ class SignInUnavailable(TrainyardError):
     slug = "sign-in-unavailable"
 
 
+class ClusterUnavailable(TrainyardError):
+    """The cluster that fits run on is not answering; they wait for it"""
+
+    slug = "cluster-unavailable"
+
+
+class ClusterFailed(TrainyardError):
+    """The cluster did not finish its part of a fit; it is tried again"""
+
+    slug = "cluster-failed"
+
+
 class NoRoom(TrainyardError):
     """The disk of the machine that does this is full; it is tried again, here or elsewhere"""
 

@@ -11,15 +11,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from shared.contracts import JobKind
 
+disable_created_metrics()
+"""When each series began, which nobody asks for, would be one more for each of them."""
+
 LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 WORK_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-MEMORY_BYTES = tuple(2**power for power in range(26, 36))
-"""64 MiB to 32 GiB."""
+WAIT_S = (*LATENCY_S, 120, 300, 600, 1800, 3600)
+MEMORY_BYTES = tuple(round(2 ** (half / 2)) for half in range(52, 71))
+"""64 MiB to 32 GiB: a step's libraries alone are some 300 MB, so powers of two would tell them all alike."""
+
+OUTCOMES = ("done", "given_up", "retried", "waiting", "lease_lost", "handed_over")
+"""How an attempt at a job may end (`shared.observing.Attempt`)."""
 
 # --- what this process does -----------------------------------------------------------------------
 
@@ -31,7 +38,7 @@ WAIT_SECONDS = Histogram(
     "trainyard_job_wait_seconds",
     "Seconds from when a job could have been done to its first claim",
     ["kind"],
-    buckets=LATENCY_S,
+    buckets=WAIT_S,
 )
 GAVE_UP = Counter("trainyard_jobs_given_up", "Jobs that ended with a reason instead of a result", ["kind"])
 TAKEOVERS = Counter("trainyard_takeovers", "Jobs claimed after an attempt that did not end", ["kind"])
@@ -56,7 +63,9 @@ STEP_BYTES = Histogram(
 )
 BUNDLE_BYTES = Counter("trainyard_bundle_bytes", "Bytes of ZIPs built")
 DISK_FULL = Counter("trainyard_disk_full", "Times that there was no room left on a disk", ["where"])
-DISK_FREE = Gauge("trainyard_disk_free_bytes", "Left on the disk of a trainer's decoded tables and fits")
+DISK_FREE = Gauge(
+    "trainyard_disk_free_bytes", "Left on the disk of a trainer's decoded tables and fits", ["where"]
+)
 SANDBOX = Gauge("trainyard_sandbox", "Layers that fits are kept in with: 1 holds, 0 is missing", ["layer"])
 ARTIFACTS_REFUSED = Counter(
     "trainyard_artifacts_refused", "Models neither opened nor copied, for want of a signature", ["kind"]
@@ -69,6 +78,10 @@ STORE_SECONDS = Histogram(
     buckets=LATENCY_S,
 )
 DB_CONNECTIONS = Gauge("trainyard_db_connections", "Connections of this process to Postgres", ["state"])
+TRAIL_MONTHS = Gauge(
+    "trainyard_audit_months_ahead", "Months to come that the audit trail has a partition for"
+)
+TRAIL_UNPLACED = Gauge("trainyard_audit_unplaced_rows", "Rows of the audit trail that are in no month")
 
 # --- the whole installation, as this process last saw it --------------------------------------------
 
@@ -78,6 +91,18 @@ QUEUE_RUNNING = Gauge("trainyard_queue_running", "Jobs under way, in the whole i
 QUEUE_AGE = Gauge(
     "trainyard_queue_oldest_seconds", "How long the oldest job that waits could have been done", ["kind"]
 )
+
+
+def begin_at_zero(kinds: Iterable[JobKind]) -> None:
+    """Show what this process counts of these kinds before it has happened: of a counter that is born at 1
+    Prometheus sees no increase, so that the first take-over or refused model would alert nobody."""
+    DISK_FULL.labels("postgres")
+    for kind in kinds:
+        RUNNING.labels(kind)
+        for counter in (GAVE_UP, TAKEOVERS, ARTIFACTS_REFUSED):
+            counter.labels(kind)
+        for outcome in OUTCOMES:
+            JOBS.labels(kind, outcome)
 
 
 def show_backlog(rows: Iterable[Any] | None) -> None:
@@ -97,7 +122,9 @@ def show_backlog(rows: Iterable[Any] | None) -> None:
 
 
 def show_connections(pool: Any) -> None:
-    """Have the pool's connections counted whenever somebody asks for the metrics."""
+    """Have the pool's connections counted whenever somebody asks for the metrics. Where as many are open as
+    there may be and none is idle, work waits for one."""
+    DB_CONNECTIONS.labels("limit").set_function(pool.get_max_size)
     DB_CONNECTIONS.labels("open").set_function(pool.get_size)
     DB_CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
 

@@ -14,9 +14,12 @@ import msgspec
 
 from shared.contracts import METRICS, MODELS, TaskType, TrainRequest
 
+CLUSTER = "cluster"
+"""Known by trainers that have a cluster: to fit all rows of a table that is too large for a machine."""
+
 
 def known() -> list[str]:
-    """All words of this version."""
+    """All words of this version, but those that depend on what a trainer has."""
     words = {f"field {name}" for name in TrainRequest.__struct_fields__}
     for kind in TaskType:
         words |= {str(kind), *MODELS[kind], *(of_model(kind, slug) for slug in MODELS[kind])}

@@ -57,6 +57,8 @@ class Postgres(Settings, frozen=True, kw_only=True):
     database_url: Secret = Secret("")
     api_database_url: Secret = Secret("")
     worker_database_url: Secret = Secret("")
+    scaler_database_url: Secret = Secret("")
+    """An autoscaler's login, where there is one: it may ask how much there is to do, and nothing else."""
     db_pool_size: int = 8
     db_statement_cache_size: int = 256
     """0 behind a transaction-mode pooler."""
@@ -185,6 +187,15 @@ class Trainer(Settings, frozen=True, kw_only=True):
     trainer_cache_bytes: int = 10 * 2**30
 
 
+class Cluster(Settings, frozen=True, kw_only=True):
+    """Where the parts of a fit are computed."""
+
+    trainer_joblib_backend: Literal["local", "dask"] = "local"
+    """local: in the trainer's own processes; dask: on the workers of `dask_scheduler`."""
+    dask_scheduler: str = ""
+    """`tcp://host:port`. Whoever reaches it runs programs on its workers: a private network."""
+
+
 class Tables(Settings, frozen=True, kw_only=True):
     """How large a table may be; one that is over is refused with a reason."""
 
@@ -206,8 +217,11 @@ class Retention(Settings, frozen=True, kw_only=True):
     """Objects without a row and uploads never finished are removed after this."""
     idempotency_ttl_s: int = 24 * 3600
     """How long the answer to a POST with an Idempotency-Key is given again."""
+    run_ttl_s: int = 0
+    """Runs that ended longer ago are deleted, as their owner would: saved models stay. 0: none is."""
     audit_ttl_s: int = 400 * 24 * 3600
-    """How long it is known who did what in an account."""
+    """How long it is known who did what in an account. From three months on it goes by whole months, so
+    that a month's first day is known for up to a month longer."""
 
 
 class Logging(Settings, frozen=True, kw_only=True):

@@ -30,6 +30,8 @@ from shared.contracts import JobKind
 from shared.db import backlog, jobs
 from shared.db.jobs import Job
 from shared.errors import (
+    ClusterFailed,
+    ClusterUnavailable,
     DatabaseUnavailable,
     LeaseLost,
     NoRoom,
@@ -37,7 +39,7 @@ from shared.errors import (
     StorageUnavailable,
     TrainyardError,
 )
-from shared.metrics import GAVE_UP, SLOTS, SWEPT, show_backlog
+from shared.metrics import GAVE_UP, SLOTS, SWEPT, begin_at_zero, show_backlog
 from shared.queue import decode, encode, hint, listen, wake_channel
 from shared.resources import Resources
 from shared.settings import Worker as WorkerSettings
@@ -49,6 +51,10 @@ RESEND_S = 10.0
 """A message whose job still waits after this long may be lost, and is sent again."""
 NET_EVERY_S = 30.0
 """How often rows that wait for work nobody was asked for are looked for. There should be none."""
+CALLED = 16
+"""Workers that look for a job they are told of, some; a larger fleet has others, and the sweeps of all."""
+COUNT_EVERY_S = 10.0
+"""How often a worker counts who else is told."""
 ROOM_S = 0.1
 """How often a job that has to be alone looks whether it is."""
 
@@ -198,12 +204,12 @@ class Slots:
         except LeaseLost:
             log.warning("lease lost: nothing written")
             return "lease_lost"
-        except (DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
+        except (ClusterUnavailable, DatabaseUnavailable, NoRoom, StorageUnavailable) as error:
             log.warning("waiting for a dependency", reason=str(error.context.get("reason") or error))
             await self._free(job, jobs.wait, delay_s=backoff_s(3), error=error.detail)
             return "waiting"
-        except StorageCorrupt as error:  # damaged on its way, as a rule, and whole the next time
-            log.warning("storage corrupt", detail=error.detail, **error.context)
+        except (ClusterFailed, StorageCorrupt) as error:  # as a rule it goes well the next time
+            log.warning(error.slug.replace("-", " "), detail=error.detail, **error.context)
             return await self._again(job, error.detail)
         except TrainyardError as error:
             return await self._give_up(job, error)
@@ -339,7 +345,9 @@ class Slots:
         async with self.db.connection() as c:
             rows = await backlog.of_all(c)
         show_backlog(rows)
-        if waiting := sum(row["waiting"] for row in rows if row["kind"] in self.kinds):
+        # a slot that is taken looks by itself when it is free
+        mine = self.kinds if self.heavy_free > 0 else self.light_kinds
+        if waiting := sum(row["waiting"] for row in rows if row["kind"] in mine):
             self.kick(waiting)  # whatever became of its message
 
     async def _end_exhausted(self) -> None:
@@ -375,6 +383,8 @@ class Worker(arq.worker.Worker):
         )
         self.slots = slots
         self.woken = asyncio.Event()
+        self.listeners = 1
+        self._next_count = 0.0
 
     async def main(self) -> None:
         self.ctx["redis"] = self.pool
@@ -382,18 +392,36 @@ class Worker(arq.worker.Worker):
             self.woken.clear()
             try:
                 await self._poll_iteration()
+                await self._count_listeners()
             except (RedisError, OSError) as error:  # not all of the client is patient: a login that hangs
                 log.warning("cannot look for messages", reason=f"{type(error).__name__}: {error}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.poll_delay_s):
                     await self.woken.wait()
 
+    async def _count_listeners(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._next_count:
+            return
+        self._next_count = now + COUNT_EVERY_S
+        ((_, count),) = await self.pool.pubsub_numsub(wake_channel(self.queue_name))
+        self.listeners = max(int(count), 1)
+
     async def be_woken(self) -> None:
+        """Look for the jobs that are told of. Every worker hears of every job, and if all of a large fleet
+        looked, Postgres would be asked for each as often as there are workers (docs/scaling.md)."""
+
         def heard(count: bytes) -> None:
-            self.slots.kick(int(count))
-            self.woken.set()
+            if is_called(int(count), self.listeners):
+                self.slots.kick(int(count))
+                self.woken.set()
 
         await listen(self.pool, wake_channel(self.queue_name), heard)
+
+
+def is_called(jobs: int, listeners: int) -> bool:
+    """Whether one of so many workers, who are all told of so many jobs, is to look for them."""
+    return random.random() * listeners < CALLED * jobs  # noqa: S311 - no secret
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -410,6 +438,8 @@ async def run_worker(
     """Run until `stop` is set, then drain. Raises what ended arq's loop."""
     worker = Worker(slots, queue=queue)
     log.info("worker started", owner=slots.owner, kinds=slots.kinds, lanes=slots.lanes)
+    begin_at_zero(slots.kinds)
+    SWEPT.set_to_current_time()  # how long it has not swept is counted from its start
     SLOTS.labels("heavy").set(slots.heavy_free)
     SLOTS.labels("any").set(slots.lanes)
     messages = asyncio.create_task(worker.main())

@@ -55,6 +55,8 @@ STATUS: dict[type[TrainyardError], int] = {
     errors.DatabaseUnavailable: 503,
     errors.StorageUnavailable: 503,
     errors.NoRoom: 503,
+    errors.ClusterUnavailable: 503,
+    errors.ClusterFailed: 503,
     errors.SignInUnavailable: 503,
     errors.BundleFailed: 503,
     errors.ConversionFailed: 503,

@@ -1,5 +1,5 @@
 """What the packager cleans beside its jobs: expired ZIPs and exports, the trash past its time, answers kept
-for POSTs sent again, old rows of the audit trail, uploads cut short, and objects without a row."""
+for POSTs sent again, old runs and months of the audit trail, uploads cut short, and objects without a row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.db import account, audit, backups, bundles, idempotency, models
+from shared.contracts import AuditAction, JobKind
+from shared.db import account, audit, backups, bundles, idempotency, jobs, models, tasks
+from shared.metrics import TRAIL_MONTHS, TRAIL_UNPLACED
 from shared.resources import Resources
 from shared.settings import Retention
 from shared.storage import belongs_to, bundle_key, export_key
@@ -18,6 +20,9 @@ log = structlog.get_logger(__name__)
 EVERY_S = 30.0
 REST_EVERY_S = 3600.0
 """What walks whole buckets is done more rarely."""
+MONTH_S = 31 * 24 * 3600
+WHOLE_MONTHS_FROM_S = 3 * MONTH_S
+"""The audit trail goes by whole months where it is kept for as long as this, and to the second otherwise."""
 
 
 class Sweep:
@@ -34,16 +39,34 @@ class Sweep:
         if now < self._next:
             return
         self._next = now + EVERY_S
-        await self.expire_bundles()
-        await self.empty_trash()
-        await self.expire_exports()
-        await self.forget_answers()
+        for clean in (self.expire_bundles, self.empty_trash, self.expire_exports, self.forget_answers):
+            while await clean():  # a batch at a time, however many there are
+                pass
+        await self.expire_runs()
         await self.forget_deeds()
         if now >= self._next_rest:
             self._next_rest = now + REST_EVERY_S
+            await self.turn_the_trail()
             for bucket in (self.store.datasets, self.store.artifacts, self.store.bundles, self.store.models):
                 await self.store.abort_stale_uploads(bucket, self.retention.orphan_ttl_s)
             await remove_orphans(self.db, self.store, self.retention.orphan_ttl_s)
+
+    async def expire_runs(self) -> int:
+        """Runs that ended so long ago are deleted as their owners would, some hundred at a time: what they
+        made leaves the store by jobs, between other work."""
+        if not self.retention.run_ttl_s:
+            return 0
+        async with self.db.transaction() as c:
+            gone = await tasks.expired(c, older_than_s=self.retention.run_ttl_s)
+            for row in gone:
+                await jobs.insert(c, JobKind.PURGE, row["id"], row["user_id"])
+                detail = {"after_s": self.retention.run_ttl_s}
+                await audit.insert_by_worker(
+                    c, row["user_id"], AuditAction.RUN_DELETED, detail, run=row["id"]
+                )
+        if gone:
+            log.info("runs expired", count=len(gone))
+        return len(gone)
 
     async def expire_bundles(self) -> int:
         """ZIPs whose time is over leave the store; they are built again when asked for."""
@@ -79,12 +102,32 @@ class Sweep:
             log.info("exports expired", count=len(gone))
         return len(gone)
 
+    async def turn_the_trail(self) -> list[str]:
+        """Cut the months to come of the audit trail, and take off those that are over: their names."""
+        async with self.db.transaction() as c:
+            made = await audit.add_months(c)
+        async with self.db.transaction() as c:
+            gone = await audit.drop_months(c, older_than_s=self.retention.audit_ttl_s)
+        if made or gone:
+            log.info("months of the trail", made=made, gone=gone)
+        async with self.db.connection() as c:
+            standing = await audit.standing(c)
+        TRAIL_MONTHS.set(standing.ahead)
+        TRAIL_UNPLACED.set(standing.unplaced)
+        if standing.unplaced:
+            log.warning("rows of the trail are in no month", rows=standing.unplaced)
+        return gone
+
     async def forget_deeds(self) -> int:
-        """What the audit trail has kept for its time, a batch a transaction until none is left."""
+        """What the audit trail has kept for its time and no month takes with it, a batch a transaction until
+        none is left."""
+        keep_s = self.retention.audit_ttl_s
+        if keep_s >= WHOLE_MONTHS_FROM_S:
+            keep_s += MONTH_S  # by then its month is gone, if it has one
         count = 0
         while True:
             async with self.db.transaction() as c:
-                gone = await audit.delete_expired(c, older_than_s=self.retention.audit_ttl_s)
+                gone = await audit.delete_expired(c, older_than_s=keep_s)
             count += gone
             if not gone:
                 return count

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from services.trainer import sandbox, sandbox_choice, sandbox_disk
+from services.trainer import cluster, sandbox, sandbox_choice, sandbox_disk, step_record
 from services.trainer.cache import TableCache
 from services.trainer.child import PRELOAD, Children
 from services.trainer.child_memory import fits_and_guard
@@ -27,6 +27,7 @@ from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources
 from shared.settings import (
     S3,
+    Cluster,
     Logging,
     Postgres,
     Redis,
@@ -42,6 +43,8 @@ from shared.settings import (
 from shared.signing import KeyRing
 from shared.tracing import Exporting
 from shared.worker import Slots, run_worker, stop_on_signals, worker_name
+
+CLUSTER_PRELOAD = ("services.trainer.cluster_preload",)
 
 LIGHT_LANES = 2
 """Reports are written beside the fits: they need no core, and somebody waits for them."""
@@ -68,18 +71,21 @@ async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preloa
     postgres, trainer = load(Postgres, os.environ), load(Trainer, os.environ)
     keys = KeyRing.parse(load(Signing, os.environ).artifact_hmac_keys)
     require(postgres, "worker_database_url")
+    where = cluster.configured(load(Cluster, os.environ))
     layers = sandbox_choice.chosen(trainer.trainer_sandbox)
     sandbox_choice.announce(layers)
+    step_record.begin_at_zero(steps)
     if layers.privileges:
         sandbox.hide()  # the credentials are in this process's memory
     most = max(1, usable_cores() // trainer.trainer_threads)
     slots, memory = fits_and_guard(trainer.trainer_slots, trainer.trainer_memory_bytes, most)
+    cluster.room(memory, where)  # or it says so now, and not at the first run
     cache_dir = Path(trainer.trainer_cache_dir or Path(tempfile.gettempdir(), "trainyard-tables"))
     with Scratch(cache_dir) as scratch:
         async with (
             Children(
                 steps,
-                preload=preload,
+                preload=[*preload, *(CLUSTER_PRELOAD if where is not None else ())],
                 threads=trainer.trainer_threads,
                 layers=layers,
                 log_level=logging.log_level,
@@ -105,6 +111,7 @@ async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preloa
                 memory=memory,
                 keys=keys,
                 tables=load(Tables, os.environ),
+                cluster=where,
             )
             work = Slots(
                 resources,
@@ -112,7 +119,7 @@ async def run(worker: Worker, logging: Logging, steps: Mapping[str, str], preloa
                 TrainerJobs(bench).handlers(),
                 lanes=slots + LIGHT_LANES,
                 heavy_slots=slots,
-                knows=needs.known(),
+                knows=[*needs.known(), *([needs.CLUSTER] if where is not None else [])],
             )
             async with serve(worker.metrics_host, worker.metrics_port, ready=work.ready):
                 await children.ready()  # a deadline counts from the call: nothing is claimed before

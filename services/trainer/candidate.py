@@ -7,14 +7,15 @@ import pandas as pd
 from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
-from services.trainer import candidates, evaluate, prepare
+from services.trainer import candidates, evaluate, prepare, side_by_side
 from services.trainer.candidates import Settings
 from services.trainer.table_rows import Rows, sample
 from shared.contracts import METRICS, Plan
 
 
 class Candidate(Struct):
-    """`row_limit`: the most rows it is fitted on; `settings`: those that its next fits use."""
+    """`row_limit`: the most rows it is fitted on; `settings`: those that its next fits use; `wide`: how many
+    pieces of its work are computed side by side (`side_by_side`), 1 where all of it is done here."""
 
     plan: Plan
     model_name: str
@@ -23,6 +24,7 @@ class Candidate(Struct):
     threads: int
     row_limit: int
     settings: Settings = Settings()
+    wide: int = 1
 
     @property
     def greater_is_better(self) -> bool:
@@ -38,7 +40,10 @@ class Candidate(Struct):
         """Fit on these rows, as far as the limit lets it."""
         positions = self.limited(positions)
         pipeline = self.unfitted(positions, given)
-        return pipeline.fit(self.rows.features.iloc[positions], self.rows.y[positions])
+        features, y = self.rows.features.iloc[positions], self.rows.y[positions]
+        if self.wide > 1 and self.model_name in side_by_side.IN_PIECES:
+            return side_by_side.fitted(pipeline, features, y)
+        return pipeline.fit(features, y)
 
     def unfitted(self, positions: np.ndarray, given: candidates.Situation | None = None) -> Pipeline:
         return candidates.build(self.model_name, self.plan.task_type, given or self.situation(positions))

@@ -28,6 +28,7 @@ from services.trainer.child_main import FAILURE_FILE, RESULT_FILE, Request
 from services.trainer.child_memory import group_exceeds
 from services.trainer.child_outcome import ChildCancelled, ChildFailed, out_of_memory, outcome
 from services.trainer.child_process import Ended, ForkServer, Run, child_environ
+from services.trainer.cluster_door import Door
 from services.trainer.sandbox import Layers
 from services.trainer.sandbox_choice import held
 from services.trainer.sandbox_disk import NEARLY_FULL
@@ -135,8 +136,9 @@ class Children:
         reads: Sequence[Path] = (),
         on_progress: Callable[[float, str], None] | None = None,
         cancelled: asyncio.Event | None = None,
+        door: Door | None = None,
     ) -> bytes:
-        """Run one step in a process of its own; its result as JSON.
+        """Run one step in a process of its own; its result as JSON. With `door` it can speak to a cluster.
 
         `scratch` is made if need be; besides the libraries it and `reads` (files or folders) are all that
         the step can open. `timeout_s` counts from this call. `memory_bytes` guards the sum over the step's
@@ -160,7 +162,8 @@ class Children:
             log_level=self._log_level,
         )
         with watched(step, on_progress) as (progress, told), _Stops(timeout_s, cancelled) as stops:
-            ended = await self._ended(request, progress, Heard(step), stops)
+            lent = None if door is None else door.theirs
+            ended = await self._ended(request, progress, Heard(step), stops, lent)
             told(ended.code, ended.max_rss_kib)
             return outcome(step, ended, request)
 
@@ -170,11 +173,12 @@ class Children:
         on_progress: Callable[[float, str], None] | None,
         heard: Heard,
         stops: _Stops,
+        door: int | None,
     ) -> Ended:
         for _ in range(3):
             server = await self._serving(stops)
             try:
-                run = server.fork(request, on_progress, heard)
+                run = server.fork(request, on_progress, heard, door)
             except (ConnectionError, BlockingIOError):
                 server.lost = True
                 continue

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from services.trainer import sandbox, sandbox_disk
+from services.trainer import cluster_door, sandbox, sandbox_disk
 from services.trainer.child_log import tell_over
 from services.trainer.sandbox import Layers
 from shared.errors import TrainyardError
@@ -104,7 +104,9 @@ def set_name(name: str) -> None:
     prctl(_PR_SET_NAME, name.encode())
 
 
-def enter(request_fd: int, progress_fd: int, output_fd: int, server_pid: int) -> NoReturn:
+def enter(
+    request_fd: int, progress_fd: int, output_fd: int, server_pid: int, door_fd: int | None = None
+) -> NoReturn:
     """Run the request found in `request_fd` and end the process; never returns to the fork server."""
     code = BROKEN
     try:
@@ -115,7 +117,11 @@ def enter(request_fd: int, progress_fd: int, output_fd: int, server_pid: int) ->
         with open(request_fd, "rb") as file:
             file.seek(0)
             request = msgspec.json.decode(file.read(), type=Request)
-        _shut_in(request, keep={0, 1, 2, progress_fd})
+        keep = {0, 1, 2, progress_fd}
+        if door_fd is not None:
+            keep.add(door_fd)
+            cluster_door.use(door_fd)
+        _shut_in(request, keep, talks=door_fd is not None)
         code = _work(request, progress_fd)
     except BaseException:  # noqa: BLE001 — nothing may return into the fork server's frames
         with contextlib.suppress(BaseException):
@@ -128,7 +134,7 @@ def enter(request_fd: int, progress_fd: int, output_fd: int, server_pid: int) ->
         os._exit(code)
 
 
-def _shut_in(request: Request, keep: set[int]) -> None:
+def _shut_in(request: Request, keep: set[int], *, talks: bool) -> None:
     set_name("trainyard-fit")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -153,7 +159,8 @@ def _shut_in(request: Request, keep: set[int]) -> None:
         os.nice(NICENESS)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     faulthandler.enable(file=2)
-    sandbox.enter(request.layers, scratch=Path(request.scratch), reads=[Path(path) for path in request.reads])
+    reads = [Path(path) for path in request.reads]
+    sandbox.enter(request.layers, scratch=Path(request.scratch), reads=reads, talks=talks)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -26,7 +26,14 @@ from services.trainer.child_main import (
     name_of,
 )
 from services.trainer.child_process import Ended
-from shared.errors import CannotTrain, InvalidRequest, NotConvertible, TableUnreadable, TrainyardError
+from shared.errors import (
+    CannotTrain,
+    ClusterFailed,
+    InvalidRequest,
+    NotConvertible,
+    TableUnreadable,
+    TrainyardError,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -37,9 +44,9 @@ MAX_FAILURE_BYTES = 2**20
 
 _TAIL_BYTES = 4096
 
-_FROM_STEPS = (CannotTrain, InvalidRequest, NotConvertible, TableUnreadable)
+_FROM_STEPS = (CannotTrain, ClusterFailed, InvalidRequest, NotConvertible, TableUnreadable)
 """The domain errors that a step may raise. Others, such as that the store is away, mean something to the
-worker that a step must not be able to say."""
+worker that a step must not be able to say; that the cluster failed it costs a try, as a crash does."""
 
 Kind = Literal["error", "memory", "disk", "full", "deadline", "crashed", "killed", "exited", "lost"]
 

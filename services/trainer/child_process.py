@@ -148,9 +148,10 @@ class ForkServer:
         request: Request,
         on_progress: Callable[[float, str], None] | None,
         on_said: Callable[[bytes], None],
+        door: int | None = None,
     ) -> Run:
-        """Ask for a child; what it logs comes to `on_said`. Raises ConnectionError or BlockingIOError where
-        the server is gone or hangs."""
+        """Ask for a child; what it logs comes to `on_said`, and `door` is its way to a cluster. Raises
+        ConnectionError or BlockingIOError where the server is gone or hangs."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             link, link_theirs = socket.socketpair()
             ours.callback(link.close)
@@ -164,7 +165,8 @@ class ForkServer:
             file.flush()
             output = os.open(Path(request.scratch, OUTPUT_FILE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             theirs.callback(os.close, output)
-            socket.send_fds(self._control, [b"+"], [link_theirs.fileno(), file.fileno(), progress_w, output])
+            lent = [link_theirs.fileno(), file.fileno(), progress_w, output]
+            socket.send_fds(self._control, [b"+"], lent if door is None else [*lent, door])
             run = Run(link, progress_r, on_progress, on_said)
             ours.pop_all()  # they are the run's now
             return run

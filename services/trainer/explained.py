@@ -57,9 +57,11 @@ def explained(
     fit_seconds: float,
     predict_s_per_row: float,
     best_so_far: float | None,
+    curve: bool = True,
 ) -> Explained:
     """Everything that there is time for. `scores`: of the folds; `best_so_far`: the best `cv_mean` of the run
-    when this fit began: only a model that is better may end up the best, and has a learning curve."""
+    when this fit began: only a model that is better may end up the best, and has a learning curve. `curve`:
+    whether it may have one, which is learnt from parts of the rows that are here."""
     plan, rows = candidate.plan, candidate.rows
     cv_mean = float(np.mean(scores)) if scores else None
     seconds = float(np.clip(0.1 * clock.left(), *UNCERTAINTY_S))
@@ -86,7 +88,10 @@ def explained(
             seconds=seconds,
         )
     drawn += plots.importance(candidate.model_name, plan.metric, importance)
-    if cv_mean is not None and _leads(cv_mean, best_so_far, greater_is_better=candidate.greater_is_better):
+    leads = cv_mean is not None and _leads(
+        cv_mean, best_so_far, greater_is_better=candidate.greater_is_better
+    )
+    if leads and curve:
         progress(0.97, "Measuring whether more rows would help")
         points = _learning(candidate, model, validated, scores, clock, fit_seconds)
         drawn += plots.learning_curve(candidate.model_name, plan.task_type, plan.metric, points)

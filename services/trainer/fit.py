@@ -10,6 +10,7 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import joblib
 import msgspec
@@ -26,17 +27,19 @@ from services.trainer import (
     predictions,
     prepare,
     search,
-    split,
 )
 from services.trainer.budget import FEWEST_FOLDS, FEWEST_ROWS, LEAST_SHARE, Clock, affordable_rows
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings
+from services.trainer.cluster import Asked
 from services.trainer.explained import HeldOut, explained
 from services.trainer.outcome import MODEL_FILE, FitOutcome, Progress
-from services.trainer.table_rows import read, sample
+from services.trainer.table_rows import folds, read, sample
 from services.trainer.validation import Parts, Validated, validate, with_threshold
 from shared.contracts import Notice, Plan
-from shared.errors import CannotTrain
+
+if TYPE_CHECKING:
+    from services.trainer.cluster_fit import Spread
 
 COMPRESSION = ("zlib", 1)
 """Forests shrink to a fifth; the ZIP stores its members as they are."""
@@ -60,13 +63,15 @@ def fit(
     threads: int,
     progress: Progress,
     best_so_far: float | None = None,
+    cluster: Asked | None = None,
 ) -> FitOutcome:
     """Fit one classification or regression model; the pickle is left in `scratch / MODEL_FILE`.
 
     Work that would not fit in `soft_deadline_s` seconds from now is left out and said in the
     warnings: trees, rows, folds, the refit, the importance, in that order. `best_so_far`: the best `cv_mean`
-    of the run as yet; a model that does not reach it has no learning curve. Raises CannotTrain where the
-    table is not the plan's or leaves nothing to learn.
+    of the run as yet; a model that does not reach it has no learning curve. `cluster`: where parts of it are
+    computed. Raises CannotTrain where the table is not the plan's or leaves nothing to learn, ClusterFailed
+    where the cluster does not do its part.
     """
     clock = Clock(soft_deadline_s)
     progress(0.0, "Reading the table")
@@ -81,7 +86,12 @@ def fit(
     with threadpool_limits(threads), warnings.catch_warnings():
         # convergence and unseen categories in a fold: nothing the user of the service can act on
         warnings.simplefilter("ignore")
-        return _run(candidate, clock, scratch, progress, notices, best_so_far)
+        if cluster is None:
+            return _run(candidate, clock, scratch, progress, notices, best_so_far)
+        from services.trainer import cluster_fit
+
+        with cluster_fit.session(cluster, candidate) as (candidate, spread):
+            return _run(candidate, clock, scratch, progress, notices, best_so_far, spread)
 
 
 def _run(
@@ -91,9 +101,12 @@ def _run(
     progress: Progress,
     notices: list[Notice],
     best_so_far: float | None,
+    spread: Spread | None = None,
 ) -> FitOutcome:
     plan, rows = candidate.plan, candidate.rows
-    validated, sought = _settle(candidate, clock, progress, notices)
+    validated, sought = _settle(candidate, spread.settling(clock) if spread else clock, progress, notices)
+    if spread is not None:
+        candidate, validated = spread.validated(candidate, validated, clock, progress, notices)
     threshold, scores = with_threshold(candidate, validated)
     candidate.settings = msgspec.structs.replace(candidate.settings, threshold=threshold)
 
@@ -134,6 +147,7 @@ def _run(
         fit_seconds=max(fit_seconds, validated.seconds),
         predict_s_per_row=predict_ms / 1e3,
         best_so_far=best_so_far,
+        curve=spread is None,
     )
     progress(1.0, "Done")
     return FitOutcome(
@@ -158,6 +172,7 @@ def _run(
             "settings": " ".join(settings.split()),
             **_chosen(candidate.settings),
             **sought,
+            **(spread.details(rows.train if not refitted else everything) if spread is not None else {}),
         },
     )
 
@@ -199,7 +214,7 @@ def _settle(
     """
     plan, rows = candidate.plan, candidate.rows
     _limit_rows(candidate, clock, progress, notices)
-    parts = Parts(candidate, _folds(candidate))
+    parts = Parts(candidate, folds(rows, plan))
     # what has to follow, in folds: a fit on the whole training part, and one on all rows
     to_follow = plan.cv_folds / (plan.cv_folds - 1) * (1 + plan.refit * len(rows.y) / len(rows.train))
     part_seconds = clock.share_of(1 / (FEWEST_FOLDS + to_follow))
@@ -245,16 +260,6 @@ def _better(candidate: Candidate, winner: Validated, default: Validated) -> bool
         return False
     gain = float(np.mean(ahead) - np.mean(behind))
     return gain > 0 if candidate.greater_is_better else gain < 0
-
-
-def _folds(candidate: Candidate) -> list[tuple[np.ndarray, np.ndarray]]:
-    plan, rows = candidate.plan, candidate.rows
-    groups = None if rows.groups is None else rows.groups[rows.train]
-    try:
-        folds = split.folds(rows.y[rows.train], groups, plan.cv_folds, plan.seed, plan.task_type)
-    except ValueError as error:
-        raise CannotTrain(f"the training rows cannot be split into folds: {error}") from error
-    return [(rows.train[learn], rows.train[held]) for learn, held in folds]
 
 
 def _limit_rows(candidate: Candidate, clock: Clock, progress: Progress, notices: list[Notice]) -> None:
@@ -303,7 +308,7 @@ def _limit_effort(candidate: Candidate, parts: Parts, seconds: float, notices: l
         candidate.row_limit = max(FEWEST_ROWS, int(len(parts[0].learn) * share))
         notices[:] = [notice for notice in notices if notice.code != "rows-sampled"]
         notices.append(_rows_sampled(candidate, "would not be done in its time on all of them"))
-        parts = Parts(candidate, _folds(candidate))
+        parts = Parts(candidate, folds(candidate.rows, candidate.plan))
     effort = max(int(most), enough)
     candidate.settings = msgspec.structs.replace(candidate.settings, most_effort=effort)
     notices.append(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from services.trainer.child import ChildFailed
+from services.trainer.elsewhere import Elsewhere
 from services.trainer.ensembling import Combining, NotWorthwhile
 from services.trainer.outcome import (
     MAX_PREDICTIONS_BYTES,
@@ -66,6 +67,7 @@ class FitJobs:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.ensembles = Combining(bench)
+        self.elsewhere = Elsewhere(bench)
 
     async def fit(self, job: Job) -> None:
         bench = self.bench
@@ -108,7 +110,9 @@ class FitJobs:
                     combine = self.ensembles.combine(job, candidate, plan, table, scratch, ends, options)
                     outcome = await combine
                 else:
-                    outcome = await self._fitted(candidate, plan, table, scratch, ends, standing, options)
+                    outcome = await self._fitted(
+                        job, candidate, plan, table, scratch, ends, standing, options
+                    )
             except ChildFailed as error:
                 if error.kind != "deadline":
                     raise
@@ -119,6 +123,7 @@ class FitJobs:
 
     async def _fitted(
         self,
+        job: Job,
         candidate: Any,
         plan: Plan,
         table: Path,
@@ -139,7 +144,10 @@ class FitJobs:
             "threads": bench.threads,
             "best_so_far": best_so_far(plan, standing.scores),
         }
-        answer = await bench.step("fit", payload, scratch, timeout_s=left, **options)
+        if self.elsewhere.takes(plan, candidate["model_name"]):
+            answer = await self.elsewhere.fit(job, candidate, plan, payload, scratch, ends, options)
+        else:
+            answer = await bench.step("fit", payload, scratch, timeout_s=left, **options)
         return msgspec.json.decode(answer, type=FitOutcome)
 
     async def _store(

@@ -6,7 +6,8 @@ a child holds its pipe, and reaps a leader before its process group can be kille
 
 The trainer holds one socket to this process (`control`). For each run it sends one byte with four
 descriptors: `link` (a socket of that run), `request` (an open file), `progress` (a pipe's write end) and
-`output` (an open file). Over `link` this process says, a line each, `pid {pid}`, then
+`output` (an open file); and, where the step may speak to a cluster, a fifth, its `door`
+(`services.trainer.cluster_door`). Over `link` this process says, a line each, `pid {pid}`, then
 `end {exit code} {max RSS in KiB}` once the whole group is gone; or `refused {why}`. Anything that comes
 the other way, or its end, means: kill the group. When `control` closes, the trainer is gone: every group
 is killed and this process ends.
@@ -150,10 +151,10 @@ class _Server:
 
     def _on_control(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, 1, FDS_PER_RUN)
+            data, fds, _, _ = socket.recv_fds(self._control, 1, FDS_PER_RUN + 1)
         except ConnectionError:
             data, fds = b"", []
-        if data and len(fds) == FDS_PER_RUN:
+        if data and len(fds) in (FDS_PER_RUN, FDS_PER_RUN + 1):
             self._fork(*fds)
             return
         for fd in fds:  # too many are open here for all of them: the trainer sees this run's socket close
@@ -165,7 +166,7 @@ class _Server:
         for run in self._runs.values():
             run.kill()
 
-    def _fork(self, link_fd: int, request: int, progress: int, output: int) -> None:
+    def _fork(self, link_fd: int, request: int, progress: int, output: int, door: int | None = None) -> None:
         link = socket.socket(fileno=link_fd)
         pipe_r, pipe_w = os.pipe()
         server_pid = os.getpid()
@@ -180,13 +181,13 @@ class _Server:
         else:
             if pid == 0:
                 signal.set_wakeup_fd(-1)
-                child_main.enter(request, progress, pipe_w, server_pid)
+                child_main.enter(request, progress, pipe_w, server_pid, door)
             run = self._runs[pid] = _Run(pid, link, _Output(pipe_r, output))
             self._watch(pipe_r, lambda: self._on_output(run))
             self._watch(link, lambda: self._on_link(run))
             run.say(f"pid {pid}")
         finally:
-            for fd in (request, progress, pipe_w):
+            for fd in (request, progress, pipe_w, *([] if door is None else [door])):
                 os.close(fd)
 
     def _on_output(self, run: _Run) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
-from services.trainer import finish
+from services.trainer import cluster, finish
 from services.trainer.child_outcome import ChildFailed
 from services.trainer.converting import ConvertJobs
 from services.trainer.fitting import FitJobs
@@ -137,7 +137,7 @@ class TrainerJobs:
             if await tasks.planned(c, task["id"], plan, plan.warnings):
                 models = [MODELS[plan.task_type][slug] for slug in plan.models]
                 await candidates.insert_all(c, task["id"], job.user_id, models)
-                asked = await self._fits(c, job, await candidates.waiting(c, task["id"]))
+                asked = await self._fits(c, job, plan, await candidates.waiting(c, task["id"]))
             else:
                 await tasks.cancelled_unplanned(c, task["id"], job.user_id)
         log.info("planned", task_type=plan.task_type, models=len(plan.models))
@@ -159,7 +159,8 @@ class TrainerJobs:
                         "table": str(table),
                         "request": request,
                         "profile": profile,
-                        "memory_bytes": self.bench.memory,
+                        "memory_bytes": cluster.room(self.bench.memory, self.bench.cluster),
+                        "cluster": self.bench.cluster is not None,
                     }
                     answer = await self.bench.step("plan", payload, scratch, reads=[table], cancelled=stop)
                     return msgspec.json.decode(answer, type=Plan)
@@ -174,12 +175,13 @@ class TrainerJobs:
         asked: list[Asked] = []
         async with self.bench.result(job) as c:
             if await tasks.goes_on(c, task["id"]):
-                asked = await self._fits(c, job, await candidates.requeue(c, task["id"]))
+                plan = msgspec.convert(task["plan"], Plan)
+                asked = await self._fits(c, job, plan, await candidates.requeue(c, task["id"]))
                 asked += await self.bench.go_on(c, task["id"], job.user_id)
         log.info("resumed", models=len(asked))
         await self.bench.changed(task["id"], *asked)
 
-    async def _fits(self, c: Connection, job: Job, rows: Sequence[Any]) -> list[Asked]:
+    async def _fits(self, c: Connection, job: Job, plan: Plan, rows: Sequence[Any]) -> list[Asked]:
         """A job for each candidate (`id, attempt, model_name, task_type`), with the place of the plan's `job`
         in the queue. Ensembles wait without one until there is all that they can be made of."""
         return [
@@ -192,7 +194,10 @@ class TrainerJobs:
                     job.user_id,
                     attempt=row["attempt"],
                     queued_at=job.queued_at,
-                    needs=[needs.of_model(row["task_type"], row["model_name"])],
+                    needs=[
+                        needs.of_model(row["task_type"], row["model_name"]),
+                        *([needs.CLUSTER] if cluster.spreads(plan.details, row["model_name"]) else []),
+                    ],
                 ),
             )
             for row in rows

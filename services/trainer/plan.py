@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from services.trainer import cluster as clusters
 from services.trainer import (
     leakage,
     leakage_together,
@@ -41,9 +42,17 @@ ARIMA_BUDGET_S = 30
 """From so many seconds on an ARIMA is searched for few short series without being asked for."""
 
 
-def plan(path: Path, request: TrainRequest, profile: Profile, memory_bytes: int | None = None) -> Plan:
+def plan(
+    path: Path,
+    request: TrainRequest,
+    profile: Profile,
+    memory_bytes: int | None = None,
+    *,
+    cluster: bool = False,
+) -> Plan:
     """Decide all that the fits of a task share. `path`: the decoded table; `profile`: of that table;
-    `memory_bytes`: the guard of one fit, under which a table that is too large is sampled.
+    `memory_bytes`: the guard of one fit, under which a table that is too large is sampled; `cluster`: whether
+    there is one, on which some models learn from all of its rows.
 
     Raises InvalidRequest with every fault that the request and the profile show, CannotTrain for what only
     the rows show. Lines in messages are those of a CSV file with one line a row: the header is line 1.
@@ -55,11 +64,16 @@ def plan(path: Path, request: TrainRequest, profile: Profile, memory_bytes: int 
     assert task_type is not None  # a target of no type is one of the faults
     if task_type is TaskType.TIME_SERIES:
         return _series_plan(path, request, profile)
-    return _table_plan(path, request, profile, task_type, memory_bytes)
+    return _table_plan(path, request, profile, task_type, memory_bytes, cluster)
 
 
 def _table_plan(
-    path: Path, request: TrainRequest, profile: Profile, task_type: TaskType, memory_bytes: int | None
+    path: Path,
+    request: TrainRequest,
+    profile: Profile,
+    task_type: TaskType,
+    memory_bytes: int | None,
+    cluster: bool,
 ) -> Plan:
     wanted = [name for name in (request.target, request.group_column) if name is not None]
     whole = table.load(path, wanted)
@@ -70,6 +84,10 @@ def _table_plan(
         whole[request.target] = table_room.undrawn_masked(whole[request.target], path, part)
         y, rows = _target(whole, request.target, task_type)
         warnings.append(part.notice(len(rows)))
+    models = _models(request, task_type)
+    wide = sorted(clusters.SPREAD & set(models)) if cluster and part is not None and part.rows else []
+    if wide:
+        warnings.append(clusters.notice(wide, len(whole)))
     groups = None
     if request.group_column is not None:
         groups = rows[request.group_column].to_numpy()
@@ -93,6 +111,8 @@ def _table_plan(
     details: dict[str, Any] = {"train_rows": len(train), "test_rows": len(test)}
     if part is not None:
         details[table_room.DETAIL] = msgspec.to_builtins(part)
+    if wide:
+        details[clusters.DETAIL] = wide
     if in_use.rule is not None:
         details[table_copies.DETAIL] = msgspec.to_builtins(in_use.rule)
     return Plan(
@@ -100,7 +120,7 @@ def _table_plan(
         target=request.target,
         metric=request.metric or HEADLINE[task_type],
         roles=guarded.roles,
-        models=_models(request, task_type),
+        models=models,
         rows=len(y),
         test_size=request.test_size,
         cv_folds=cv_folds,

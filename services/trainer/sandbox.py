@@ -95,8 +95,9 @@ def _said(layers: Layers) -> Layers:
     return layers
 
 
-def enter(layers: Layers, *, scratch: Path, reads: Sequence[Path]) -> None:
-    """Shut the calling process in for good: it keeps `scratch` to write and `reads` to read.
+def enter(layers: Layers, *, scratch: Path, reads: Sequence[Path], talks: bool = False) -> None:
+    """Shut the calling process in for good: it keeps `scratch` to write and `reads` to read. `talks`: and
+    the use of connections that it is handed.
 
     To be called while it has one thread. Raises OSError where a layer cannot be entered.
     """
@@ -111,7 +112,7 @@ def enter(layers: Layers, *, scratch: Path, reads: Sequence[Path]) -> None:
     if layers.landlock or layers.seccomp:
         sandbox_threads.share_with_threads_alone()
     if layers.seccomp:
-        sandbox_seccomp.install()
+        sandbox_seccomp.install(talks=talks)
 
 
 def prepare() -> None:

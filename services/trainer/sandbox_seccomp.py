@@ -169,6 +169,7 @@ _CLONE_THREAD = 0x10000
 _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15
+_AF_UNIX = 1
 
 # linux/bpf_common.h and linux/seccomp.h
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _AND, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
@@ -186,8 +187,9 @@ def supported() -> bool:
     return sys.platform == "linux" and platform.machine() in _ARCHITECTURES and sys.maxsize > 2**32
 
 
-def program(machine: str, pid: int) -> list[Instruction]:
-    """The filter for the process `pid`, which it lets signal and limit nobody but itself."""
+def program(machine: str, pid: int, *, talks: bool = False) -> list[Instruction]:
+    """The filter for the process `pid`, which it lets signal and limit nobody but itself. `talks`: it may
+    use connections that it is handed (`services.trainer.cluster_door`), and still make none."""
     column, architecture = _ARCHITECTURES[machine]
     refuse, only_self = _answer(errno.EPERM), _equal_or_refuse(pid)
     code: list[Instruction] = [
@@ -214,6 +216,15 @@ def program(machine: str, pid: int) -> list[Instruction]:
     code += _where((257, 56)[column], 2, truncating)
     if machine == "x86_64":
         code += _where(2, 1, truncating)  # open
+    if talks:
+        # an event loop wakes itself over a pair of Unix sockets; and C libraries send by sendto(2), which
+        # may name no address: both halves of the pointer are 0
+        code += _where(_REFUSED["socketpair"][column], 0, _equal_or_refuse(_AF_UNIX))
+        code += _where(
+            _REFUSED["sendto"][column],
+            4,
+            [*_equal_or_refuse(0), (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * 4 + 4), *_equal_or_refuse(0)],
+        )
     for numbers in _REFUSED.values():
         if (refused := numbers[column]) is not None:
             code += [(_JUMP_EQUAL, 0, 1, refused), refuse]
@@ -223,12 +234,12 @@ def program(machine: str, pid: int) -> list[Instruction]:
     return [*code, (_RETURN, 0, 0, ALLOW)]
 
 
-def install(code: list[Instruction] | None = None) -> None:
+def install(code: list[Instruction] | None = None, *, talks: bool = False) -> None:
     """Bind the calling thread, and all that it starts, to the filter (default: `program`'s for this process).
 
     Wants `no_new_privs`, or root. Raises OSError where the kernel refuses it. There is no way back.
     """
-    code = code or program(platform.machine(), os.getpid())
+    code = code or program(platform.machine(), os.getpid(), talks=talks)
     packed = b"".join(struct.pack("<HBBI", *instruction) for instruction in code)
     filter_ = ctypes.create_string_buffer(packed, len(packed))
     # struct sock_fprog: the length, padding, a pointer
@@ -243,9 +254,10 @@ def _answer(error: int) -> Instruction:
     return (_RETURN, 0, 0, ERROR | error)
 
 
-def _where(number: int, argument: int, body: list[Instruction]) -> list[Instruction]:
+def _where(number: int | None, argument: int, body: list[Instruction]) -> list[Instruction]:
     """For the call `number`: `body` over the lower half of one argument (all of an int); it falls
     through to being allowed."""
+    assert number is not None, "both machines have the call"
     block = [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument), *body, (_RETURN, 0, 0, ALLOW)]
     return [(_JUMP_EQUAL, 0, len(block), number), *block]
 

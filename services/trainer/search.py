@@ -19,10 +19,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from scipy.stats import skew
 from sklearn.base import BaseEstimator
 
-from services.trainer import split, threshold
+from services.trainer import side_by_side, split, threshold
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, Shape
-from services.trainer.validation import Parts, attempt
+from services.trainer.validation import Parts, attempt, prepared
 from shared.contracts import TaskType
 
 MOST_TRIALS = 40
@@ -136,7 +136,7 @@ def search(candidate: Candidate, until: float, part_seconds: float, progress: Ca
     """Trial after trial until `until` (`time.monotonic`), on average `part_seconds` a part.
 
     The default is the first, the default on the transformed target the second. Deterministic in the plan's
-    seed as far as the clock lets it.
+    seed as far as the clock lets it. Where a candidate is wide so many trials are made at a time.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     space = SPACES.get(candidate.model_name, {})
@@ -145,7 +145,12 @@ def search(candidate: Candidate, until: float, part_seconds: float, progress: Ca
         space = {**space, "shape": CategoricalDistribution(found_shapes)}
     study = optuna.create_study(
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=candidate.plan.seed, n_startup_trials=8, multivariate=True),
+        sampler=optuna.samplers.TPESampler(
+            seed=candidate.plan.seed,
+            n_startup_trials=8,
+            multivariate=True,
+            constant_liar=candidate.wide > 1,  # trials that are under way are not made twice
+        ),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
     )
     usual = _usual(candidate, space)
@@ -158,30 +163,40 @@ def search(candidate: Candidate, until: float, part_seconds: float, progress: Ca
     since = 0
     stopped = "trials"
     made = 0
-    for number in range(most):
-        if number and time.monotonic() + part_seconds > until:
+    while made < most:
+        if made and time.monotonic() + part_seconds > until:
             stopped = "time"
             break
         if since >= PATIENCE:
             stopped = "patience"
             break
-        progress(number)
-        trial = study.ask(fixed_distributions=space)
+        progress(made)
+        wave = [study.ask(fixed_distributions=space) for _ in range(min(candidate.wide, most - made))]
         # the first trials are the defaults themselves, whatever the space can say of them
-        settings = _settings(candidate, trial.params if number >= len(found_shapes) else {}, trial.params)
-        score = _tried(candidate, on, settings, trial, until, part_seconds)
-        made += 1
-        if score is None:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            since += 1
-            continue
-        study.tell(trial, score)
-        tried = Trial(settings, score)
-        first = first or tried
-        if best is None or score > best.score:
-            best, since = tried, 0
+        asked = [
+            _settings(candidate, trial.params if number >= len(found_shapes) else {}, trial.params)
+            for number, trial in enumerate(wave, start=made)
+        ]
+        made += len(wave)
+        if len(wave) > 1:
+            left = until - time.monotonic()
+            scores = side_by_side.computed(
+                candidate, _tried_apart, [(on.folds, settings, left, part_seconds) for settings in asked]
+            )
         else:
-            since += 1
+            scores = [_tried(candidate, on, asked[0], wave[0], until, part_seconds)]
+        for trial, settings, score in zip(wave, asked, scores, strict=True):
+            if score is None:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                since += 1
+                continue
+            study.tell(trial, score)
+            tried = Trial(settings, score)
+            first = first or tried
+            if best is None or score > best.score:
+                best, since = tried, 0
+            else:
+                since += 1
     better = best is not None and first is not None and best.settings != first.settings
     return Found(best.settings if best is not None and better else None, made, stopped)
 
@@ -209,6 +224,29 @@ def _tried(
         trial.report(float(np.mean(scores)), number)
         if number + 1 < len(on) and trial.should_prune():
             return None
+    return float(np.mean(scores))
+
+
+def _tried_apart(
+    candidate: Candidate,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    settings: Settings,
+    left: float,
+    part_seconds: float,
+) -> float | None:
+    """The same on a worker, which knows of no other trial that would make this one hopeless."""
+    sign = 1.0 if candidate.greater_is_better else -1.0
+    until = time.monotonic() + left
+    scores: list[float] = []
+    for learn, held in folds:
+        now = time.monotonic()
+        if scores and now > until:
+            return None
+        made = attempt(candidate, prepared(candidate, learn, held), settings, now + SLOW * part_seconds)
+        score = _score(candidate, made.answers(candidate, made.rounds()), held)
+        if score is None:
+            return None
+        scores.append(sign * score)
     return float(np.mean(scores))
 
 

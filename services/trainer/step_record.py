@@ -5,19 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
 
 import structlog
 
-from services.trainer.child_outcome import ChildCancelled, ChildFailed
+from services.trainer.child_outcome import ChildCancelled, ChildFailed, Kind
 from shared import tracing
+from shared.contracts import MODELS, CandidateStatus
 from shared.errors import TrainyardError
-from shared.metrics import STEP_BYTES, STEPS
+from shared.metrics import CANDIDATES, DISK_FULL, STEP_BYTES, STEPS
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[float, str], None]
 Told = Callable[[int | None, int], None]
+
+
+ENDS = ("done", "refused", "cancelled", *get_args(Kind))
+"""How a step's process may end."""
+
+
+def begin_at_zero(steps: Iterable[str]) -> None:
+    """What a trainer counts besides its jobs, before it has happened (`shared.metrics.begin_at_zero`)."""
+    DISK_FULL.labels("trainer")
+    for step in steps:
+        for ways in ENDS:
+            STEPS.labels(step, ways)
+    for slug in {slug for models in MODELS.values() for slug in models}:
+        for status in (CandidateStatus.DONE, CandidateStatus.FAILED, CandidateStatus.SKIPPED):
+            CANDIDATES.labels(slug, status)
 
 
 @contextlib.contextmanager

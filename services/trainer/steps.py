@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from services.trainer.cluster import Asked
 from services.trainer.outcome import (
     Choice,
     Converted,
@@ -22,8 +23,18 @@ from services.trainer.outcome import (
 from services.trainer.table_limits import TableLimits
 from shared.contracts import Plan, Preview, Profile, TaskType, TrainRequest
 
-_NAMES = ("decode", "profile", "preview", "plan", "fit", "choose", "combine", "convert", "convert_onnx")
+_NAMES = (
+    *("decode", "profile", "preview", "plan", "spread", "fit", "choose", "combine"),
+    *("convert", "convert_onnx"),
+)
 STEPS = {name: f"services.trainer.steps:{name}" for name in _NAMES}
+
+
+class Laid(Struct):
+    """A file of rows for a cluster, in the scratch folder; `rows` by what they are tied to."""
+
+    name: str
+    rows: dict[str, int]
 
 
 class Decoded(Struct):
@@ -59,11 +70,20 @@ def plan(
     scratch: Path,
     progress: Progress,
     memory_bytes: int | None = None,
+    cluster: bool = False,
 ) -> Plan:
-    """`memory_bytes`: the guard of one fit; a table that needs more is sampled."""
+    """`memory_bytes`: the guard of one fit; a table that needs more is sampled. `cluster`: there is one, on
+    which some models learn from all rows all the same."""
     from services.trainer.plan import plan as make_plan
 
-    return make_plan(Path(table), request, profile, memory_bytes)
+    return make_plan(Path(table), request, profile, memory_bytes, cluster=cluster)
+
+
+def spread(*, table: str, plan: Plan, scratch: Path, progress: Progress) -> list[Laid]:
+    """The rows that fits do not see, as Parquet files in the scratch folder."""
+    from services.trainer.cluster_rows import spread as lay_out
+
+    return lay_out(Path(table), plan, scratch, progress)
 
 
 def fit(
@@ -76,9 +96,10 @@ def fit(
     scratch: Path,
     progress: Progress,
     best_so_far: float | None = None,
+    cluster: Asked | None = None,
 ) -> FitOutcome:
     """One candidate; its pickle is left as `model.pkl` in the scratch folder. `best_so_far`: the best
-    `cv_mean` of the run as yet."""
+    `cv_mean` of the run as yet; `cluster`: where parts of it are computed."""
     if plan.task_type is TaskType.TIME_SERIES:
         from services.trainer.fit_series import fit as fit_series
 
@@ -86,7 +107,7 @@ def fit(
     from services.trainer.fit import fit as fit_candidate
 
     return fit_candidate(
-        Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress, best_so_far
+        Path(table), plan, model_name, scratch, soft_deadline_s, threads, progress, best_so_far, cluster
     )
 
 

@@ -23,7 +23,7 @@ class Sweep:
 
     async def __call__(self) -> None:
         bench = self.bench
-        DISK_FREE.set(sandbox_disk.free(bench.cache.folder))
+        DISK_FREE.labels("trainer").set(sandbox_disk.free(bench.cache.folder))
         async with bench.db.transaction() as c:
             taken_back = await candidates.take_back(c)
         for task_id in set(taken_back):

@@ -109,7 +109,7 @@ def share(
             "whatever its table: the trainer's TRAINER_MEMORY_BYTES is too small"
         )
     with pa.memory_map(str(path), "r") as source:
-        reader = pa.ipc.open_file(source, options=_only(source, columns))
+        reader = pa.ipc.open_file(source, options=only(source, columns))
         rows = sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches))
         room = max(memory_bytes - LIBRARIES_BYTES, SMALL_BYTES)
         made = Share(target=target, of=rows, stratified=classes, seed=seed)
@@ -165,7 +165,7 @@ def load(path: Path, columns: Sequence[str] | None, part: Share | None) -> pd.Da
         return table.load(path, None if columns is None else list(columns))
     columns = table.column_names(path) if columns is None else columns
     with pa.memory_map(str(path), "r") as source:
-        reader = pa.ipc.open_file(source, options=_only(source, columns))
+        reader = pa.ipc.open_file(source, options=only(source, columns))
         schema = _narrowed(reader, part.target)
         chosen = None if part.rows is None else positions(path, part)
         batches, begins = [], 0
@@ -190,7 +190,7 @@ def positions(path: Path, part: Share) -> np.ndarray:
     up to `KEPT_OF_A_CLASS`, where it is rare; so there may be somewhat more rows than asked for.
     """
     with pa.memory_map(str(path), "r") as source:
-        column = pa.ipc.open_file(source, options=_only(source, [part.target])).read_all().column(0)
+        column = pa.ipc.open_file(source, options=only(source, [part.target])).read_all().column(0)
         known = np.flatnonzero(column.is_valid().to_numpy())
         codes = np.zeros(len(known), dtype=np.int64)
         if part.stratified:
@@ -207,7 +207,8 @@ def positions(path: Path, part: Share) -> np.ndarray:
     return np.sort(known[order[rank < quota[codes[order]]]])
 
 
-def _only(source: pa.NativeFile, columns: Sequence[str]) -> pa.ipc.IpcReadOptions:
+def only(source: pa.NativeFile, columns: Sequence[str]) -> pa.ipc.IpcReadOptions:
+    """To read these columns of an Arrow file alone, in its order."""
     names = pa.ipc.open_file(source).schema.names
     wanted = set(columns)
     return pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(names) if name in wanted])

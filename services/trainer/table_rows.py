@@ -16,7 +16,8 @@ from shared.errors import CannotTrain
 class Rows(Struct):
     """The rows that have a target and are in use. `features`: (n, columns) without the target; `y`: (n,);
     `groups`: (n,) what every split keeps whole, be it the user's groups or copies of rows; `train`, `test`:
-    positions; `labels`: the sorted classes, None for a regression."""
+    positions; `labels`: the sorted classes, None for a regression; `places`: (n,) their numbers among all
+    rows of the table, None where that was not asked for."""
 
     features: pd.DataFrame
     y: np.ndarray
@@ -24,11 +25,14 @@ class Rows(Struct):
     train: np.ndarray
     test: np.ndarray
     labels: np.ndarray | None
+    places: np.ndarray | None = None
 
 
-def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tuple[Rows, list[Notice]]:
+def read(
+    table_path: Path, plan: Plan, columns: list[str] | None = None, *, placed: bool = False
+) -> tuple[Rows, list[Notice]]:
     """The table's rows as the plan split them, with only `columns` where given (the plan's target and group
-    among them); raises CannotTrain where they are not the plan's."""
+    among them), and, where asked for, their places; raises CannotTrain where they are not the plan's."""
     part = table_room.planned(plan.details)
     if part is not None and part.narrow and columns is None:
         columns = [*plan.roles, plan.target, *filter(None, [plan.group_column])]
@@ -40,13 +44,13 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
     groups = None if plan.group_column is None else frame[plan.group_column].to_numpy()
     rows_dropped = len(frame) < len(whole) or (part is not None and part.rows is not None)
     copies = table_copies.planned(plan.details)
-    if copies is not None:
-        at = _places(table_path, part, whole[plan.target])
+    at = _places(table_path, part, whole[plan.target]) if placed or copies is not None else None
+    if copies is not None and at is not None:
         kept, groups = table_copies.applied(
             table_copies.keys(table_path, copies.columns)[at], y, groups, copies
         )
         if len(kept) < len(y):
-            frame, y = frame.iloc[kept].reset_index(drop=True), y[kept]
+            frame, y, at = frame.iloc[kept].reset_index(drop=True), y[kept], at[kept]
     try:
         train, test = split.holdout(y, groups, plan.task_type, plan.test_size, plan.seed)
     except ValueError as error:
@@ -56,7 +60,7 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
     notices: list[Notice] = []
     labels = None
     if plan.task_type is TaskType.CLASSIFICATION:
-        y = _as_labels(y, whole_numbers=rows_dropped, notices=notices)
+        y = as_labels(y, whole_numbers=rows_dropped, notices=notices)
         labels = np.unique(y)
         if len(np.unique(y[train])) < 2:
             raise CannotTrain("the target has a single class in the training rows")
@@ -64,7 +68,17 @@ def read(table_path: Path, plan: Plan, columns: list[str] | None = None) -> tupl
         train, test = (part[np.isfinite(y[part])] for part in (train, test))
         if len(train) < 2 or not len(test):
             raise CannotTrain("the target holds too few numbers")
-    return Rows(frame.drop(columns=plan.target), y, groups, train, test, labels), notices
+    return Rows(frame.drop(columns=plan.target), y, groups, train, test, labels, at), notices
+
+
+def folds(rows: Rows, plan: Plan) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The plan's folds: positions (learn, held) of training rows. Raises CannotTrain."""
+    groups = None if rows.groups is None else rows.groups[rows.train]
+    try:
+        made = split.folds(rows.y[rows.train], groups, plan.cv_folds, plan.seed, plan.task_type)
+    except ValueError as error:
+        raise CannotTrain(f"the training rows cannot be split into folds: {error}") from error
+    return [(rows.train[learn], rows.train[held]) for learn, held in made]
 
 
 def _places(table_path: Path, part: table_room.Share | None, target: pd.Series) -> np.ndarray:
@@ -75,7 +89,7 @@ def _places(table_path: Path, part: table_room.Share | None, target: pd.Series) 
     return table_room.positions(table_path, part)[present]
 
 
-def _as_labels(y: np.ndarray, *, whole_numbers: bool, notices: list[Notice]) -> np.ndarray:
+def as_labels(y: np.ndarray, *, whole_numbers: bool, notices: list[Notice]) -> np.ndarray:
     """Labels that classifiers take: one kind, sortable, and not fractions.
 
     `whole_numbers`: rows without a target were dropped, so 0.0 and 1.0 were written 0 and 1.

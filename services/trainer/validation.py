@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
-from services.trainer import candidates, evaluate, threshold
+from services.trainer import candidates, evaluate, side_by_side, threshold
 from services.trainer.budget import Clock
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, Situation
@@ -121,22 +121,43 @@ def _bare_targets(candidate: Candidate, part: Part, given: Situation) -> tuple[n
     return learn[:, 0], transformer.transform(y[part.held][:, None])[:, 0], transformer
 
 
+def _validated(
+    candidate: Candidate, learn: np.ndarray, held: np.ndarray, settings: Settings, seconds: float
+) -> tuple[Attempt, np.ndarray | None, float]:
+    """One fold, on a worker: prepared there, since its matrix is larger than the rows."""
+    started = time.perf_counter()
+    part = prepared(candidate, learn, held)
+    made = attempt(candidate, part, settings, time.monotonic() + seconds)
+    made, told, took = _done(candidate, made, started)
+    if told is not None:  # nothing will be asked of it any more, and a forest is large
+        made = msgspec.structs.replace(made, model=None, part=msgspec.structs.replace(made.part, x_held=None))
+    return made, told, took
+
+
+def _done(candidate: Candidate, made: Attempt, started: float) -> tuple[Attempt, np.ndarray | None, float]:
+    """A fold's model, its answers where no other fold has a say in them, and the seconds that both took."""
+    told = made.answers(candidate, None) if made.curve is None else None
+    # what it learned from is not needed any more; a large part is not kept alive by it
+    made = msgspec.structs.replace(made, part=msgspec.structs.replace(made.part, x_learn=None))
+    return made, told, time.perf_counter() - started
+
+
 class Parts:
     """The parts of one split into folds, prepared when they are first asked for."""
 
     def __init__(self, candidate: Candidate, folds: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """`folds`: positions (learn, held) of rows of the table."""
-        self._candidate, self._folds = candidate, folds
+        self._candidate, self.folds = candidate, folds
         self._kept_bytes = 0 if planned(candidate.plan.details) else KEPT_BYTES
         self._kept: dict[int, Part] = {}
 
     def __len__(self) -> int:
-        return len(self._folds)
+        return len(self.folds)
 
     def __getitem__(self, number: int) -> Part:
         if number in self._kept:
             return self._kept[number]
-        part = prepared(self._candidate, *self._folds[number])
+        part = prepared(self._candidate, *self.folds[number])
         size = getattr(part.x_learn, "nbytes", None)
         if size is None:
             size = int(part.x_learn.memory_usage().sum())
@@ -156,21 +177,28 @@ def validate(
     at_least: int = 1,
 ) -> Validated:
     """Fold after fold, `at_least` so many, then while there is time for one more and for what follows:
-    `to_follow`, in folds. A booster that can be stopped has `part_seconds` a fold."""
+    `to_follow`, in folds. A booster that can be stopped has `part_seconds` a fold. Where a candidate is wide
+    so many folds are a wave, and it is between waves that there has to be time."""
     attempts: list[Attempt] = []
     answered: list[np.ndarray] = []
     spent: list[float] = []
-    for number in range(len(parts)):
+    while len(attempts) < len(parts):
         if len(spent) >= at_least and not clock.fits(float(np.mean(spent)) * (1 + to_follow)):
             break
-        progress(number)
-        started = time.perf_counter()
-        made = attempt(candidate, parts[number], settings, time.monotonic() + part_seconds)
-        if made.curve is None:
-            answered.append(made.answers(candidate, None))
-        # what it learned from is not needed any more; a large part is not kept alive by it
-        attempts.append(msgspec.structs.replace(made, part=msgspec.structs.replace(made.part, x_learn=None)))
-        spent.append(time.perf_counter() - started)
+        progress(len(attempts))
+        folds = parts.folds[len(attempts) : len(attempts) + candidate.wide]
+        if len(folds) > 1:
+            calls = [(learn, held, settings, part_seconds) for learn, held in folds]
+            wave = side_by_side.computed(candidate, _validated, calls)
+        else:
+            started = time.perf_counter()
+            made = attempt(candidate, parts[len(attempts)], settings, time.monotonic() + part_seconds)
+            wave = [_done(candidate, made, started)]
+        for made, told, seconds in wave:
+            attempts.append(made)
+            spent.append(seconds)
+            if told is not None:
+                answered.append(told)
     curves = [made.curve for made in attempts if made.curve is not None]
     answers = answered or [
         made.answers(candidate, rounds_of(curves[:n] + curves[n + 1 :] or curves))

@@ -14,6 +14,7 @@ import structlog
 
 from services.trainer.cache import TableCache
 from services.trainer.child import ChildCancelled, ChildFailed, Children
+from services.trainer.cluster import Cluster
 from services.trainer.scratch import Scratch
 from services.trainer.table_limits import table_limits
 from shared import needs
@@ -122,6 +123,7 @@ class Workbench:
         memory: int,
         keys: KeyRing,
         tables: Tables | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self.db = resources.db
         self.redis = resources.redis
@@ -133,6 +135,7 @@ class Workbench:
         self.threads = threads
         self.memory = memory
         self.keys = keys
+        self.cluster = cluster
         tables = tables or Tables()
         self.limits = table_limits(tables, cache.folder)
         self.profile_s = tables.profile_s

@@ -45,7 +45,7 @@ _TABLES = """
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
         ORDER BY a.attnum) AS columns
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p') AND (
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND (
         n.nspname = 'trainyard' AND c.relname <> 'migrations'
         OR n.nspname = 'public' AND c.relname = 'trained_models'
         OR n.nspname = 'auth' AND c.relname = 'users' AND c.relowner = current_user::regrole

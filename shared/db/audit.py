@@ -19,6 +19,17 @@ _COLUMNS = "id, at, action, subject_kind, subject_id, actor, key_id, request_id,
 ACTED_AS_EVERY = "1 hour"
 
 
+AHEAD = 3
+"""Months that have their partition before they begin: so long a packager may be away."""
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """How many months to come have a partition, and how many rows are in none: there should be none."""
+
+    ahead: int
+    unplaced: int
+
+
 class Deed(Struct, frozen=True, kw_only=True):
     """A row before it is written. `actor`: user | service | key | system; `detail` becomes JSON."""
 
@@ -74,18 +85,25 @@ async def insert_acted_as(c: Connection, deed: Deed) -> None:
 
 
 async def insert_by_worker(
-    c: Connection, user_id: uuid.UUID, action: AuditAction, detail: dict[str, Any]
+    c: Connection,
+    user_id: uuid.UUID,
+    action: AuditAction,
+    detail: dict[str, Any],
+    *,
+    run: uuid.UUID | None = None,
 ) -> None:
-    """What Trainyard did itself with an account."""
+    """What Trainyard did itself with an account, or with a run of it."""
     await c.execute(
         """
         INSERT INTO trainyard.audit (id, user_id, action, subject_kind, subject_id, actor, detail)
-        VALUES ($1, $2, $3, 'account', $2, 'system', $4)
+        VALUES ($1, $2, $3, $5, $6, 'system', $4)
         """,
         uuid7(),
         user_id,
         action,
         detail,
+        "account" if run is None else "run",
+        run or user_id,
     )
 
 
@@ -128,8 +146,30 @@ async def of_run(c: Connection, user_id: uuid.UUID, task_id: uuid.UUID, *, limit
     )
 
 
+# --- its months, for the sweep (0014_ten_million_runs.sql) ------------------------------------------
+
+
+async def add_months(c: Connection) -> list[str]:
+    """Have a partition for this month and the next `AHEAD`: the names of those that were made now. What fell
+    into none meanwhile moves into its own."""
+    rows = await c.fetch("SELECT * FROM trainyard.add_audit_months($1)", AHEAD)
+    return [row[0] for row in rows]
+
+
+async def drop_months(c: Connection, *, older_than_s: float) -> list[str]:
+    """Take off the months in which all is older, rows and all: their names. One that is in use (a backup
+    reads for minutes) goes the next time."""
+    rows = await c.fetch("SELECT * FROM trainyard.drop_audit_months($1)", older_than_s)
+    return [row[0] for row in rows]
+
+
+async def standing(c: Connection) -> Standing:
+    row = await c.fetchrow("SELECT ahead, unplaced FROM trainyard.audit_standing()")
+    return Standing(**row)
+
+
 async def delete_expired(c: Connection, *, older_than_s: float, limit: int = 1000) -> int:
-    """For the sweep, a batch at a time: how many went."""
+    """Rows that no month takes with it, a batch at a time: how many went."""
     rows = await c.fetch(
         """
         DELETE FROM trainyard.audit WHERE id IN (

@@ -5,7 +5,9 @@
 Runs as the owner (`DATABASE_URL`) under an advisory lock, each migration in a transaction of its
 own together with the record that it ran. Running it again does nothing; it waits for a server that
 is still starting. Services may run meanwhile: a migration waits for them no longer than they would
-notice, and tries again.
+notice, and tries again. A file whose first line begins with `-- online` is run step by step (`-- step`), each
+by itself, so that indexes of large tables are made CONCURRENTLY; one that was interrupted is begun anew from
+its first step, so every step finds out what is done already.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -107,7 +112,7 @@ async def migrate(
     require(settings, "database_url")
     connection = await asyncpg.connect(reveal(settings.database_url), statement_cache_size=0)
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+        await _have_alone(connection, patience_s)
         await connection.execute("CREATE SCHEMA IF NOT EXISTS trainyard")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS trainyard.migrations ("
@@ -125,15 +130,19 @@ async def migrate(
                 continue
             if up_to is not None and number > up_to:
                 break
-            async for attempt in stamina.retry_context(
-                on=_IN_USE, attempts=None, timeout=patience_s, wait_initial=0.2, wait_max=5.0
-            ):
+            for step in steps(sql):
+                async for attempt in _patiently(_IN_USE, patience_s):
+                    with attempt:
+                        await _step(connection, step, patience_s)
+            async for attempt in _patiently(_IN_USE, patience_s):
                 with attempt:
                     await _apply(connection, number, name, sql, digest)
             applied.append(name)
         await connection.execute(_SEAL)
         await ensure_login(connection, settings.api_database_url, "trainyard_user")
         await ensure_login(connection, settings.worker_database_url, "trainyard_worker")
+        if await connection.fetchval("SELECT to_regrole('trainyard_scaler')"):  # not before 0015
+            await ensure_login(connection, settings.scaler_database_url, "trainyard_scaler")
         if not await knows_transaction_limit(connection):
             instead = "a worker frozen within a statement holds its locks until it wakes or its link breaks"
             log.info("database.lacks", transaction_timeout=instead)
@@ -145,10 +154,71 @@ async def migrate(
 _IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 
 
+class _Migrating(Exception):
+    """Another process does it now."""
+
+
+def _patiently(on: type[Exception] | tuple[type[Exception], ...], patience_s: float) -> AsyncIterator[Any]:
+    return stamina.retry_context(on=on, attempts=None, timeout=patience_s, wait_initial=0.2, wait_max=5.0)
+
+
+async def _have_alone(connection: asyncpg.Connection, patience_s: float) -> None:
+    """Take the lock that one migration at a time has. It is asked for and not waited for within a statement:
+    an index that is made CONCURRENTLY would wait for that statement to end, and it for the index.
+
+    Raises LockNotAvailableError where another has it for `patience_s`."""
+    try:
+        async for attempt in _patiently(_Migrating, patience_s):
+            with attempt:
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                    raise _Migrating
+    except _Migrating:
+        raise asyncpg.LockNotAvailableError("another process is migrating this database") from None
+
+
+def is_online(sql: str) -> bool:
+    """Whether a migration is run step by step while services go on."""
+    return sql.startswith("-- online")
+
+
+def steps(sql: str) -> list[str]:
+    """The steps of a migration that has some, in order."""
+    if not is_online(sql):
+        return []
+    return [step.strip() for step in re.split(r"^-- step$", sql, flags=re.MULTILINE)[1:]]
+
+
+_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX CONCURRENTLY IF NOT EXISTS (\w+)\s+ON (\w+)\.", re.MULTILINE)
+
+
+async def _step(connection: asyncpg.Connection, step: str, patience_s: float) -> None:
+    index = _INDEX.search(step)
+    if index is None:
+        async with connection.transaction():
+            await connection.execute("SELECT set_config('lock_timeout', $1, true)", LOCK_LIMIT)
+            await connection.execute(step)
+        return
+    # nobody waits behind it; it waits for transactions that are older
+    name, schema = index.groups()
+    await connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{max(int(patience_s), 1)}s")
+    try:
+        if await connection.fetchval(_HALF_MADE, f"{schema}.{name}"):
+            await connection.execute(f"DROP INDEX CONCURRENTLY {schema}.{name}")
+        await connection.execute(step)
+    finally:
+        if not connection.is_closed():
+            await connection.execute("RESET lock_timeout")
+
+
+_HALF_MADE = "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid)"
+"""What making it CONCURRENTLY leaves where it is interrupted."""
+
+
 async def _apply(connection: asyncpg.Connection, number: int, name: str, sql: str, digest: str) -> None:
     async with connection.transaction():
         await connection.execute("SELECT set_config('lock_timeout', $1, true)", LOCK_LIMIT)
-        await connection.execute(sql)
+        if not is_online(sql):
+            await connection.execute(sql)
         await connection.execute(_SEAL)
         await connection.execute(
             "INSERT INTO trainyard.migrations (number, name, sha256) VALUES ($1, $2, $3)",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from shared.contracts import Notice, Plan, Problem, Stage, Task, TaskStatus, TrainRequest
+from shared.contracts import Notice, Plan, Problem, Stage, Task, TaskStatus, TrainRequest, first_uuid7
 from shared.db.pool import Connection, claims
 from shared.db.task_view import COLUMNS, task_from_row
 
@@ -288,6 +289,26 @@ async def cancelled_unplanned(c: Connection, task_id: uuid.UUID, user_id: uuid.U
         """,
         task_id,
         user_id,
+    )
+
+
+async def expired(c: Connection, *, older_than_s: float, limit: int = 500) -> list[Any]:
+    """Delete runs that ended longer ago, as their owners would: `id, user_id`. `purge` does the rest.
+
+    Ids are in the order of time, so the oldest are found first; what is deleted soon leaves the table."""
+    return await c.fetch(
+        """
+        UPDATE trainyard.tasks SET deleted_at = now(), cancel_requested = true
+        WHERE id IN (
+            SELECT id FROM trainyard.tasks
+            WHERE id < $2 AND deleted_at IS NULL AND status IN ('completed', 'failed', 'cancelled')
+              AND finished_at < now() - make_interval(secs => $1)
+            ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED)
+        RETURNING id, user_id
+        """,
+        older_than_s,
+        first_uuid7(time.time() - older_than_s),
+        limit,
     )
 
 

@@ -21,6 +21,8 @@ from shared.storage.keys import (
     safe_name,
     saved_model_path,
     skops_key,
+    spread_key,
+    spread_prefix,
     task_prefix,
     user_prefix,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "safe_name",
     "saved_model_path",
     "skops_key",
+    "spread_key",
+    "spread_prefix",
     "task_prefix",
     "user_prefix",
 ]

@@ -69,6 +69,16 @@ def predictions_key(user_id: Id, task_id: Id, slug: str, attempt: int) -> str:
     return f"{_candidate(user_id, task_id, slug, attempt)}/predictions.npz"
 
 
+def spread_prefix(user_id: Id, task_id: Id, slug: str) -> str:
+    """What a cluster reads to fit one candidate, in the artifacts bucket, starts with this."""
+    return f"{task_prefix(user_id, task_id)}rows/{_slug(slug)}/"
+
+
+def spread_key(user_id: Id, task_id: Id, slug: str, attempt: int, number: int) -> str:
+    """`{user_id}/{task_id}/rows/{slug}/{attempt}/{number}.parquet` in the artifacts bucket."""
+    return f"{spread_prefix(user_id, task_id, slug)}{_attempt(attempt)}/{_attempt(number)}.parquet"
+
+
 def plot_key(user_id: Id, task_id: Id, slug: str, attempt: int, kind: str) -> str:
     """`{user_id}/{task_id}/{slug}/{attempt}/{kind}.svg` in the artifacts bucket."""
     return f"{_candidate(user_id, task_id, slug, attempt)}/{_slug(kind)}.svg"

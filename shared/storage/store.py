@@ -282,12 +282,20 @@ class Store:
         return Stored(size, digest.hexdigest())
 
     async def presign(
-        self, bucket: str, key: str, *, filename: str, content_type: str, ttl_s: int
+        self,
+        bucket: str,
+        key: str,
+        *,
+        filename: str,
+        content_type: str,
+        ttl_s: int,
+        within: bool = False,
     ) -> tuple[str, dt.datetime]:
         """A GET link for this one object under the public endpoint, and when it ends (UTC).
 
-        It makes the store answer with `filename` (an attachment) and `content_type`. Signing needs
-        no connection, and says nothing about whether the object exists.
+        `within`: under the endpoint that the services themselves use, for others of their network. The link
+        makes the store answer with `filename` (an attachment) and `content_type`. Signing needs no
+        connection, and says nothing about whether the object exists.
         """
         ttl_s = min(max(ttl_s, 1), LONGEST_LINK_S)
         expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=ttl_s)
@@ -298,7 +306,8 @@ class Store:
             "ResponseContentType": known_type(content_type),
         }
         async with store_call(bucket, key):
-            url = await self._signer.generate_presigned_url("get_object", Params=params, ExpiresIn=ttl_s)
+            signer = self._client if within else self._signer
+            url = await signer.generate_presigned_url("get_object", Params=params, ExpiresIn=ttl_s)
         return str(url), expires_at
 
     # --- listing and deleting ---

@@ -33,6 +33,8 @@ class Watched:
 
 
 def _watched(call: Callable[..., Awaitable[Any]], operation: str) -> Callable[..., Awaitable[Any]]:
+    STORE_SECONDS.labels(operation, "error")  # the first one is to be seen as an increase
+
     @functools.wraps(call)
     async def watched(**given: Any) -> Any:
         attributes = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -81,6 +82,17 @@ class Compose:
         """Service → the image that it is built into, of those that are built here."""
         services = json.loads(self("config", "--format", "json"))["services"]
         return {name: service["image"] for name, service in services.items() if "build" in service}
+
+    def has(self, service: str) -> bool:
+        """Whether the image of a service that is not built here is on this machine, or can be brought."""
+        with contextlib.suppress(EngineFailed):
+            [image] = self("config", "--images", service).split()[-1:]
+            call("docker", "image", "inspect", image)
+            return True
+        with contextlib.suppress(EngineFailed):
+            self("pull", "--quiet", service)
+            return True
+        return False
 
     def containers(self, *services: str) -> list[Container]:
         """Those that run, in the order of their names."""

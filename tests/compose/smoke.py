@@ -21,6 +21,7 @@ from tests.bench.work import fits
 from tests.compose import trained
 from tests.compose.engine import Compose, EngineFailed, call, container, image_bytes
 from tests.e2e import tables
+from tests.monitoring.prometheus import Prometheus
 
 EMAIL = "smoke@example.org"
 TRAINERS, PACKAGERS = 4, 2
@@ -30,6 +31,7 @@ LONG_ROWS = 8_000
 LEARNING = ("sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "catboost", "pyarrow", "torch")
 """What only the trainer's image has."""
 NOBODY = "10001:10001"
+WATCHED = ("--profile", "monitoring")
 SERVERS = ("postgres", "redis", "s3")
 """They begin as their image's entry point wants; ours begin as nobody."""
 
@@ -41,10 +43,12 @@ class Smoke:
         self.folder = folder
         self.seconds: dict[str, float] = {}
         self.sizes: dict[str, int] = {}
-        self.api_port, s3_port = ports.free(2)
+        self.api_port, s3_port, self.prometheus_port = ports.free(3)
         variables = folder / "smoke.env"
         variables.touch(mode=0o600)
-        variables.write_text(filled(EXAMPLE.read_text()) + f"\nAPI_PORT={self.api_port}\nS3_PORT={s3_port}\n")
+        published = {"API_PORT": self.api_port, "S3_PORT": s3_port, "PROMETHEUS_PORT": self.prometheus_port}
+        lines = [filled(EXAMPLE.read_text()), *(f"{name}={port}" for name, port in published.items())]
+        variables.write_text("\n".join([*lines, ""]))
         self.token = user_token(variable("AUTH_JWT_SECRET", variables), EMAIL)
         self.compose = Compose(f"trainyard-smoke-{secrets.token_hex(3)}", variables)
         self.known: dict[str, Any] = {}
@@ -64,6 +68,7 @@ class Smoke:
                 "the images": self.images,
                 "the demo": self.demo,
                 f"--scale trainer={TRAINERS} --scale packager={PACKAGERS}": self.scale,
+                "--profile monitoring": self.watch,
                 "a trainer killed": self.kill,
                 "the trainers updated, one after another": self.roll,
                 "down and up again": self.again,
@@ -75,7 +80,7 @@ class Smoke:
             raise
         finally:
             with self._timed("down --volumes"):
-                self.compose("down", "--volumes", "--remove-orphans")
+                self.compose(*WATCHED, "down", "--volumes", "--remove-orphans")
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -135,6 +140,28 @@ class Smoke:
             healthy = [one for one in self.compose.containers(name) if one.health == "healthy"]
             assert len(healthy) == count, f"{len(healthy)} of {count} of {name} are healthy"
         return f"{TRAINERS} trainers and {PACKAGERS} packagers, all healthy"
+
+    def watch(self) -> str:
+        """Prometheus finds every replica by the name that its service has, and has nobody to alert of."""
+        if not self.compose.has("prometheus"):
+            return "not tried: the image of Prometheus is not to be had here"
+        self.compose(*WATCHED, "up", "--wait", "--no-recreate", "--no-deps", "prometheus")
+        found = Prometheus(f"http://127.0.0.1:{self.prometheus_port}")
+        wanted = {"api": 1, "trainer": TRAINERS, "packager": PACKAGERS}
+        until, up = time.monotonic() + START_S, {}
+        while up != wanted:
+            assert time.monotonic() < until, f"of {wanted} it sees {up}"
+            time.sleep(1)  # it asks every fifteen
+            up = {
+                one["metric"]["job"]: int(one["value"][1])
+                for one in found.instant("count by (job) (up == 1)")
+            }
+        slots = found.instant("sum(trainyard_slots{weight='heavy'})")[0]["value"][1]
+        alerts = found.alerts()
+        found.close()
+        self.compose(*WATCHED, "rm", "--stop", "--force", "prometheus")
+        assert set(alerts) <= {"SandboxIncomplete", "DiskFillsUp"}, alerts
+        return f"Prometheus sees all {sum(wanted.values())} processes, {slots} slots, and alerts nobody"
 
     def kill(self) -> str:
         """SIGKILL to the process that has fits in hand, inside its container."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,9 +14,13 @@ from tests.e2e import tables
 from tests.e2e.person import Person
 from tests.e2e.stack import Stack
 from tests.integration.otlp import Receiver, receiving
+from tests.monitoring import prometheus
+from tests.monitoring.programs import program
+from tests.monitoring.prometheus import Prometheus
 
 BUDGET_S = 150
 """Above what the runs take on a slow machine: here every model is wanted, not what a budget leaves."""
+SERVICES = ("api", "trainer", "packager")
 FOLDS = 3
 """What the folds are for is tried elsewhere."""
 
@@ -34,7 +40,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Itera
 
 
 @pytest.fixture(scope="session")
-def ann(stack: Stack) -> Iterator[Person]:
+def watcher(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus | None]:
+    """A Prometheus that sees all runs from their beginning, where there is one."""
+    ports = json.loads((stack.directory / "ports.json").read_text())
+    config = prometheus.here({name: [ports[name]] for name in SERVICES}, every_s=1.0)
+    found = program("prometheus")
+    with contextlib.ExitStack() as until:
+        folder = tmp_path_factory.mktemp("prometheus")
+        yield until.enter_context(prometheus.running(found, config, folder)) if found else None
+
+
+@pytest.fixture(scope="session")
+def ann(stack: Stack, watcher: Prometheus | None) -> Iterator[Person]:
     """Who owns the runs below."""
     person = Person(stack.url, "ann@example.com")
     yield person

@@ -4,6 +4,7 @@ through, metrics on every service."""
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -12,14 +13,19 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.embedded import load_credentials
+from deploy.monitoring.grafana import DASHBOARDS
+from deploy.monitoring.panels import Dashboard
 from shared.contracts import MODELS, JobKind
 from tests.e2e.person import Person
 from tests.e2e.stack import Stack
 from tests.integration.otlp import Got, Receiver
+from tests.monitoring import known, promql
+from tests.monitoring.prometheus import RULES, Prometheus
 
 API, TRAINER, PACKAGER = "trainyard-api", "trainyard-trainer", "trainyard-packager"
 AN_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}")
@@ -42,6 +48,7 @@ LABELS |= {
 def zipped(ann: Person, flats_run: dict[str, Any]) -> str:
     """The run's id; its ZIP is built."""
     task_id: str = flats_run["task_id"]
+    ann.get("/ml/tasks")
     ann.fetch(f"/ml/download-all-models/{task_id}")
     return task_id
 
@@ -239,3 +246,47 @@ def test_no_label_grows_with_what_people_do(
     routes = {s.labels["route"] for s in metrics["api"]["trainyard_http_requests"].samples}
     unknown = {route for route in routes - paths if not route.startswith(("/schema", "/assets"))}
     assert unknown <= {"none", "/"}, unknown
+
+
+# --- what watches them ------------------------------------------------------------------------------
+
+
+def asked(dashboard: Dashboard) -> list[str]:
+    return [query.expr for row in dashboard.rows for panel in row.panels for query in panel.queries]
+
+
+def test_prometheus_is_told_in_which_format_it_is_answered(stack: Stack, zipped: str) -> None:
+    ports = json.loads((stack.directory / "ports.json").read_text())
+    for name in ("api", "trainer", "packager"):
+        answer = httpx.get(f"http://127.0.0.1:{ports[name]}/metrics")
+        # Prometheus 3 takes no answer whose type it cannot read, as one that says its charset twice
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_dashboards_and_alerts_find_what_they_ask_for(metrics: dict[str, dict[str, Metric]]) -> None:
+    """Every series that they select is shown by some service, once a run has ended."""
+    there: dict[str, list[dict[str, str]]] = {}
+    for job, families in metrics.items():
+        for sample in (sample for family in families.values() for sample in family.samples):
+            there.setdefault(sample.name, []).append(sample.labels | {"job": job, "instance": "here"})
+    rules = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    for query in (*rules, *(expr for dashboard in DASHBOARDS for expr in asked(dashboard))):
+        for selector in promql.selectors(query):
+            only_if_it_fails = ("status", "=~", "5..") in selector.matchers
+            if selector.name not in known.PROMETHEUS_OWN and not only_if_it_fails:
+                assert any(map(selector.selects, there.get(selector.name, []))), selector
+
+
+def test_prometheus_has_an_answer_for_every_panel(watcher: Prometheus | None, zipped: str) -> None:
+    """A real one, that has watched the run from its beginning, and has alerted nobody meanwhile. Where there
+    is none, the test above is what can be said, and here that the queries are PromQL."""
+    queries = [query for dashboard in DASHBOARDS for query in asked(dashboard)]
+    if watcher is None:
+        assert all(promql.selectors(query) for query in queries)
+        return
+    watcher.caught_up()
+    for query in queries:
+        found = watcher.instant(promql.plain(query, rate_interval="1h", range="1h"))
+        assert any(not math.isnan(float(series["value"][1])) for series in found), query
+    # what keeps fits in, and how full its disk is, are the machine's matter
+    assert set(watcher.alerts()) <= {"SandboxIncomplete", "DiskFillsUp"}

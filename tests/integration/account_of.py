@@ -21,7 +21,8 @@ from tests.integration.api_client import Api, upload
 TABLES = """
     SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_attribute a
     JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE a.attname = 'user_id' AND c.relkind = 'r' AND n.nspname IN ('trainyard', 'public')
+    WHERE a.attname = 'user_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+        AND n.nspname IN ('trainyard', 'public')
     ORDER BY 1
 """
 

@@ -122,7 +122,7 @@ class Run:
             await tasks.planned(c, self.task_id, PLAN, [])
             choices = [MODELS[PLAN.task_type][slug] for slug in PLAN.models]
             await candidates.insert_all(c, self.task_id, self.user, choices)
-            await self.jobs._fits(c, job, await candidates.waiting(c, self.task_id))
+            await self.jobs._fits(c, job, PLAN, await candidates.waiting(c, self.task_id))
             await jobs.done(c, job)
 
     async def work(self, most: int = 100, kinds: list[JobKind] = TRAINERS_KINDS) -> int:

@@ -8,13 +8,14 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.packager.jobs import PackagerJobs, RunGoesOn
 from services.packager.orphans import remove_orphans
 from services.packager.sweep import Sweep
 from shared.contracts import JobKind, Stage, TaskStatus, TaskType, uuid7
-from shared.db import bundles, candidates, files, jobs, models, tasks
+from shared.db import audit, bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database
 from shared.errors import LeaseLost
@@ -411,6 +412,55 @@ async def test_the_sweep_removes_expired_bundles_and_old_trash(
     assert await keys(resources, resources.store.models, f"{user_id}/") == []
     async with resources.db.connection() as c:
         assert await c.fetchval("SELECT count(*) FROM public.trained_models") == 0
+
+
+async def test_a_sweep_goes_on_until_nothing_is_left(
+    resources: Resources, env: dict[str, str], user_id: uuid.UUID
+) -> None:
+    """More of each than a batch holds: a million runs a day leave more in thirty seconds."""
+    owner = await asyncpg.connect(env["DATABASE_URL"])
+    await owner.execute(
+        "INSERT INTO trainyard.idempotency_keys (user_id, route, key, owner, expires_at)"
+        " SELECT $1, 'POST /ml/train', i::text, $1, now() - interval '1 minute'"
+        " FROM generate_series(1, 2500) i",
+        user_id,
+    )
+    await owner.execute(
+        "INSERT INTO public.trained_models (id, user_id, model_name, algorithm, task_type, task_id,"
+        " candidate_slug, candidate_attempt, deleted, deleted_at)"
+        " SELECT gen_random_uuid(), $1, 'x', 'x', 'regression', $1, 'x', 1, true, now() - interval '1 year'"
+        " FROM generate_series(1, 250) i",
+        user_id,
+    )
+    await Sweep(resources, Retention())()
+    for table in ("trainyard.idempotency_keys", "public.trained_models"):
+        assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    await owner.close()
+
+
+async def test_runs_that_ended_long_ago_go_where_that_is_asked_for(
+    resources: Resources, packager: PackagerJobs, api_db: Database, user_id: uuid.UUID
+) -> None:
+    task_id = await finished_run(resources, api_db, user_id)
+    under_way = await add_task(api_db, user_id, await add_file(api_db, user_id))
+    assert await keys(resources, resources.store.artifacts, task_prefix(user_id, task_id))
+    assert await Sweep(resources, Retention()).expire_runs() == 0
+    assert await Sweep(resources, Retention(run_ttl_s=60)).expire_runs() == 0
+    young = Sweep(resources, Retention(run_ttl_s=-60))  # as if it were a minute later
+    assert (await young.expire_runs(), await young.expire_runs()) == (1, 0)
+    async with api_db.connection() as c:
+        assert await tasks.get(c, user_id, task_id) is None
+    async with resources.db.transaction() as c:
+        job = await jobs.claim(c, [JobKind.PURGE], "test", 60)
+    assert job is not None
+    assert job.subject_id == task_id
+    await packager.purge(job)
+    assert await keys(resources, resources.store.artifacts, task_prefix(user_id, task_id)) == []
+    async with resources.db.connection() as c:
+        assert await c.fetchval("SELECT array_agg(id) FROM trainyard.tasks") == [under_way]
+        [deed] = await audit.page(c, user_id, limit=5)
+    assert (deed.action, deed.subject_kind, deed.subject_id) == ("run.deleted", "run", task_id)
+    assert (deed.actor, deed.detail) == ("system", {"after_s": -60})
 
 
 async def test_objects_without_a_row_go_and_all_others_stay(

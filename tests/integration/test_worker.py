@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,10 +21,11 @@ from shared.db import files, jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database
 from shared.errors import CannotTrain, StorageCorrupt, StorageUnavailable, TrainyardError
-from shared.queue import TRAINER_QUEUE, hint, open_queue
+from shared.queue import TRAINER_QUEUE, hint, open_queue, wake_channel
 from shared.resources import Resources, open_resources
 from shared.settings import S3, Postgres, Redis, Worker, load
 from shared.worker import Handler, Slots, run_worker
+from shared.worker import Worker as ArqWorker
 
 QUICK = Worker(lease_s=3, sweep_every_s=0.1, drain_s=0.1)
 
@@ -321,6 +323,17 @@ async def test_a_redis_that_hangs_ends_no_worker(
     await soon(recorder.ended)
     assert not task.done()
     await stop(task)
+
+
+async def test_a_worker_knows_how_many_are_told_of_a_job(resources: Resources) -> None:
+    slots = Slots(resources, QUICK, Recorder(resources.db).handlers, lanes=1)
+    worker = ArqWorker(slots, queue=TRAINER_QUEUE)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(20):
+            told = await stack.enter_async_context(resources.redis.pubsub())
+            await told.subscribe(wake_channel(TRAINER_QUEUE))
+        await worker._count_listeners()
+    assert worker.listeners == 20
 
 
 async def test_redis_away_is_no_error_for_whoever_hints(env: dict[str, str]) -> None:

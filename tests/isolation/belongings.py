@@ -32,7 +32,8 @@ WITHOUT_ROWS = {
 
 ALL_TABLES = """
     SELECT c.oid::regclass::text FROM pg_class c
-    WHERE c.relkind IN ('r', 'p') AND c.relnamespace::regnamespace::text IN ('trainyard', 'public')
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+      AND c.relnamespace::regnamespace::text IN ('trainyard', 'public')
     ORDER BY 1
 """
 

@@ -33,6 +33,7 @@ from tests.isolation.belongings import Belongings
 NOT_QUERIES = {
     "backlog": "counts the jobs of all users, and says nothing else (tests/integration/test_backlog.py)",
     "migrate": "runs as the owner, before there are users",
+    "migrated": "asks which migrations ran, and nothing else (tests/integration/test_migrated.py)",
     "pool": "the connection itself",
 }
 """Modules of shared/db without queries of a user's, and why."""

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 
 import asyncpg
 
-USER, WORKER = "trainyard_user", "trainyard_worker"
+USER, WORKER, SCALER = "trainyard_user", "trainyard_worker", "trainyard_scaler"
 
 WITHOUT_A_USER = ["trainyard.migrations"]
 """Says which migrations ran. Nobody but the owner may read it, so it needs no policy; it is the one table
 that is nobody's."""
 
 _OURS = "('trainyard', 'public')"
+_ROLES = f"'{USER}', '{WORKER}', '{SCALER}'"
+_OF_SCALER = "('schema trainyard', 'USAGE'), ('function trainyard.demand(text[],integer)', 'EXECUTE')"
+"""All that an autoscaler may do."""
 _OWN_ROWS = "(( SELECT trainyard.uid() AS uid) = user_id)"
 """As Postgres writes back `(select trainyard.uid()) = user_id`."""
 
@@ -40,7 +43,8 @@ TABLES = f"""
     UNION ALL SELECT name, 'no index of all rows that begins with user_id' FROM tables WHERE NOT EXISTS (
         SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = tables.oid AND a.attname = 'user_id' AND i.indisvalid AND i.indpred IS NULL)
-    UNION ALL SELECT name, 'no policy for its users' FROM tables WHERE NOT EXISTS (
+    -- a partition is reached through its table, by that one's policies
+    UNION ALL SELECT name, 'no policy for its users' FROM tables WHERE NOT relispartition AND NOT EXISTS (
         SELECT FROM pg_policy p WHERE p.polrelid = tables.oid AND p.polpermissive
           AND p.polroles = ARRAY['{USER}'::regrole::oid])
     UNION ALL SELECT name, 'refers to ' || k.confrelid::regclass || ' by an id without its owner'
@@ -104,8 +108,13 @@ GRANTS = f"""
     WHERE grantee NOT IN ('{USER}', '{WORKER}')
       -- the schema public is the database's, not ours: to look up names in it is Postgres's own default
       AND NOT (shared AND privilege_type = 'USAGE')
+      AND NOT (grantee = '{SCALER}' AND (name, privilege_type) IN ({_OF_SCALER}))
     UNION ALL SELECT name, privilege_type || ' is granted to ' || grantee || ', which it may pass on'
     FROM grants WHERE is_grantable
+    -- past the policies of its table
+    UNION ALL SELECT name, privilege_type || ' on a partition is granted to ' || grantee FROM grants
+    WHERE name IN (
+        SELECT c.relnamespace::regnamespace || '.' || c.relname FROM pg_class c WHERE c.relispartition)
     -- these look at no policy, or change what is there
     UNION ALL SELECT name, privilege_type || ' is granted to ' || grantee FROM grants
     WHERE grantee IN ('{USER}', '{WORKER}')
@@ -127,25 +136,25 @@ PROGRAMS = f"""
         AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on'], false))
 """
 
-LOGINS = """
+LOGINS = f"""
     WITH logins AS (
         SELECT r.*, ARRAY(SELECT m.roleid::regrole::text FROM pg_auth_members m WHERE m.member = r.oid)
             AS roles
         FROM pg_roles r WHERE r.rolname = ANY ($1::text[]) OR EXISTS (
             SELECT FROM pg_auth_members m WHERE m.member = r.oid
-              AND m.roleid::regrole::text IN ('trainyard_user', 'trainyard_worker')
+              AND m.roleid::regrole::text IN ({_ROLES})
               AND NOT m.admin_option)  -- who made the role
     )
     SELECT 'login ' || rolname, 'is above row level security' FROM logins WHERE rolsuper OR rolbypassrls
     UNION ALL SELECT 'login ' || rolname, 'may make roles, databases or copies of the server' FROM logins
     WHERE rolcreaterole OR rolcreatedb OR rolreplication
     UNION ALL SELECT 'login ' || rolname, 'is a member of ' || array_to_string(roles, ', ') FROM logins
-    WHERE cardinality(roles) <> 1 OR NOT roles <@ ARRAY['trainyard_user', 'trainyard_worker']
+    WHERE cardinality(roles) <> 1 OR NOT roles <@ ARRAY[{_ROLES}]
     UNION ALL SELECT 'login ' || rolname, 'owns something' FROM logins WHERE EXISTS (
         SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = logins.oid
           AND d.deptype = 'o')
     UNION ALL SELECT 'role ' || rolname, 'is more than a name for grants' FROM pg_roles r
-    WHERE rolname IN ('trainyard_user', 'trainyard_worker') AND (rolcanlogin OR rolsuper OR rolbypassrls
+    WHERE rolname IN ({_ROLES}) AND (rolcanlogin OR rolsuper OR rolbypassrls
         OR rolcreaterole OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid))
     UNION ALL SELECT 'login ' || name, 'is not there' FROM unnest($1::text[]) AS name
     WHERE name NOT IN (SELECT rolname FROM pg_roles)

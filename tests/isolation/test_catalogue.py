@@ -115,6 +115,14 @@ MISTAKES = {
         "GRANT TRUNCATE ON trainyard.turns TO trainyard_worker",
         ["trainyard.turns: TRUNCATE is granted to trainyard_worker"],
     ),
+    "a partition that is reached by itself": (
+        "GRANT SELECT ON trainyard.audit_before TO trainyard_worker",
+        ["trainyard.audit_before: SELECT on a partition is granted to trainyard_worker"],
+    ),
+    "a partition without security": (
+        "ALTER TABLE trainyard.audit_unplaced DISABLE ROW LEVEL SECURITY",
+        ["trainyard.audit_unplaced: row level security is not enabled"],
+    ),
     "rows that can be given away": (
         "GRANT UPDATE ON trainyard.files TO trainyard_user",
         ["trainyard.files: trainyard_user may give its rows away"],
@@ -173,6 +181,14 @@ MISTAKES = {
     "another login of ours": (
         "CREATE ROLE another_login LOGIN SUPERUSER; GRANT trainyard_user TO another_login",
         ["login another_login: is above row level security"],
+    ),
+    "more than numbers for an autoscaler": (
+        "GRANT EXECUTE ON FUNCTION trainyard.backlog() TO trainyard_scaler;"
+        " GRANT SELECT (kind) ON trainyard.jobs TO trainyard_scaler",
+        [
+            "function trainyard.backlog(): EXECUTE is granted to trainyard_scaler",
+            "trainyard.jobs, column kind: SELECT is granted to trainyard_scaler",
+        ],
     ),
     "a role that can log in": (
         "ALTER ROLE trainyard_user LOGIN",

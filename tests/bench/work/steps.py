@@ -13,7 +13,7 @@ import joblib
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.table_rows import read
 from shared.contracts import METRICS, Plan
-from tests.bench.work import fits
+from tests.bench.work import fits, lengths
 
 MIB = 2**20
 WAITING_S = 3.0
@@ -32,10 +32,19 @@ def equal(*, table: str, plan: Plan, scratch: Path, **_: Any) -> FitOutcome:
 
 def waiting(*, plan: Plan, scratch: Path, progress: Progress, **_: Any) -> FitOutcome:
     """Takes its time and no core: what is left is the fleet's own doing."""
-    until = time.monotonic() + WAITING_S
+    return _waited(WAITING_S, plan, scratch, progress)
+
+
+def known(*, plan: Plan, model_name: str, scratch: Path, progress: Progress, **_: Any) -> FitOutcome:
+    """Takes as long as `lengths` says for the run's seed and this model, and no core."""
+    return _waited(lengths.of(plan.seed, model_name), plan, scratch, progress)
+
+
+def _waited(seconds: float, plan: Plan, scratch: Path, progress: Progress) -> FitOutcome:
+    until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(WAITING_STEP_S, left))
-        progress(1 - left / WAITING_S, "Waiting")
+        progress(1 - left / seconds, "Waiting")
     return quick(plan=plan, scratch=scratch)
 
 

@@ -16,8 +16,8 @@ from shared.signing import MIN_KEY_BYTES, KeyRing
 
 ONLY_HERE = {"POSTGRES_PASSWORD", "API_POSTGRES_PASSWORD", "WORKER_POSTGRES_PASSWORD", "REDIS_PASSWORD"}
 """Parts of the addresses below them."""
-COMPOSE = {"API_PORT", "S3_PORT"}
-"""Where compose publishes things."""
+COMPOSE = {"API_PORT", "S3_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "JAEGER_PORT", "COMPOSE_PROFILES"}
+"""Where compose publishes things, and what else it starts."""
 
 ASSIGNMENT = re.compile(r"(?m)^(# )?([A-Z][A-Z0-9_]+)=(.*)$")
 

@@ -323,7 +323,7 @@ def test_a_fold_is_not_begun_that_would_take_the_time_of_what_must_follow(
     rows, _ = table_rows.read(mixed_table.write(table, tmp_path / "table.arrow"), plan)
     columns = prepare.survey(rows.features, plan.roles)
     candidate = Candidate(plan, "ridge", rows, columns, 1, len(rows.y))
-    parts = validation.Parts(candidate, fit._folds(candidate))
+    parts = validation.Parts(candidate, table_rows.folds(candidate.rows, candidate.plan))
     clock = Ticking(60.0)
     fitted = validation.attempt
 

@@ -19,13 +19,15 @@ MACHINES = {"x86_64": X86, "aarch64": ARM}
 PID = 4321
 
 
-def answer(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+def answer(
+    machine: str, number: int, *arguments: int, architecture: int | None = None, talks: bool = False
+) -> int:
     """What the filter says to a call (linux/filter.h, linux/bpf_common.h)."""
     words = {0: number, 4: MACHINES[machine] if architecture is None else architecture}
     for place in range(6):
         value = arguments[place] if place < len(arguments) else 0
         words[16 + 8 * place], words[20 + 8 * place] = value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF
-    code, at, accumulator = program(machine, PID), 0, 0
+    code, at, accumulator = program(machine, PID, talks=talks), 0, 0
     while True:
         operation, if_true, if_false, k = code[at]
         at += 1

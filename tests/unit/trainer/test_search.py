@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import FixedThresholdClassifier
 
-from services.trainer import candidates, fit, pacing, prepare, search, split, validation
+from services.trainer import candidates, fit, pacing, prepare, search, split, table_rows, validation
 from services.trainer.budget import Clock
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, boosting
@@ -43,7 +43,7 @@ def candidate(
 
 
 def validated(given: Candidate, settings: Settings | None = None) -> validation.Validated:
-    parts = validation.Parts(given, fit._folds(given))
+    parts = validation.Parts(given, table_rows.folds(given.rows, given.plan))
     return validation.validate(given, parts, settings or Settings(), Clock(600), 2.0, 60.0, lambda _: None)
 
 
@@ -91,7 +91,7 @@ def test_as_many_rounds_answer_as_are_asked_for(slug: str) -> None:
 
 
 def validated_part(given: Candidate) -> validation.Part:
-    return validation.Parts(given, fit._folds(given))[0]
+    return validation.Parts(given, table_rows.folds(given.rows, given.plan))[0]
 
 
 def candidates_situation(given: Candidate, part: validation.Part, rounds: int) -> candidates.Situation:
@@ -150,7 +150,7 @@ def test_rows_are_given_up_only_where_all_of_them_leave_too_few_trees(
         given = candidate("random_forest", R, table, y)
         monkeypatch.setattr(fit, "FEWEST_ROWS", 500)
         monkeypatch.setattr(pacing, "most_effort", lambda *_, fitting=fitting: fitting)
-        parts = validation.Parts(given, fit._folds(given))
+        parts = validation.Parts(given, table_rows.folds(given.rows, given.plan))
         notices: list[Notice] = []
         parts = fit._limit_effort(given, parts, 1.0, notices)
         assert given.row_limit == rows
@@ -208,7 +208,7 @@ def test_a_search_finds_what_the_default_has_not_and_leaves_the_folds_alone(
     table = numbers(1_000)
     y = (table["a"] + np.random.default_rng(1).normal(0, 3, 1_000) > 0).to_numpy()
     given = candidate("k_nearest_neighbors", C, table, y, metric="log_loss")
-    folds = {tuple(held) for _, held in fit._folds(given)}
+    folds = {tuple(held) for _, held in table_rows.folds(given.rows, given.plan)}
     on = search.parts(given)
     assert not folds & {tuple(on[number].held) for number in range(len(on))}
     assert {row for number in range(len(on)) for row in on[number].held} == set(given.rows.train)

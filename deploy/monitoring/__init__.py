@@ -1,0 +1,1 @@
+"""What watches a deployment: Prometheus' configuration and alerts, and Grafana's dashboards."""

@@ -1,0 +1,1 @@
+"""Prometheus and what it is asked: the alerts' tests, the dashboards' queries, pictures of their panels."""

@@ -13,7 +13,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "requirements").mkdir()
     (tmp_path / "pyproject.toml").write_text(
         '[dependency-groups]\nshared = ["aa>=1"]\napi = [{include-group = "shared"}, "b.b[x]>=2,<3"]\n'
-        'trainer = []\ndask = []\npackager = []\nlocal = [{include-group = "api"}]\ndev = [{include-group = "local"}]\n'
+        'trainer = []\ndask = []\npackager = []\nlocal = [{include-group = "api"}]\n'
+        'dev = [{include-group = "local"}]\n'
     )
     for group in check_locks.GROUPS:
         (tmp_path / "requirements" / f"{group}.txt").write_text("")

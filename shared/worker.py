@@ -57,6 +57,8 @@ COUNT_EVERY_S = 10.0
 """How often a worker counts who else is told."""
 ROOM_S = 0.1
 """How often a job that has to be alone looks whether it is."""
+ENDING_S = 0.5
+"""What a job whose row is gone has for its end, before it is taken for another's."""
 
 
 class Handler(msgspec.Struct, frozen=True):
@@ -297,10 +299,16 @@ class Slots:
             except Exception:  # a heart that stops would lose every job from here on
                 log.exception("cannot renew leases")
                 continue
-            for job in held:
-                if job.id not in ours and job.id in self.held:
-                    self.lost.add(job.id)
-                    self.held[job.id][1].cancel()
+            gone = {
+                id_: self.held[id_][1] for job in held if (id_ := job.id) not in ours and id_ in self.held
+            }
+            if gone:
+                # one that has just ended by itself has no row either, and a moment's work left
+                await asyncio.wait(gone.values(), timeout=ENDING_S)
+            for job_id, task in gone.items():
+                if not task.done():
+                    self.lost.add(job_id)
+                    task.cancel()
 
     async def sweep(self, also: Callable[[], Awaitable[None]] | None = None) -> None:
         """Every second, one worker of this sort at a time: send what was never sent or may be lost,

@@ -199,6 +199,7 @@ async def trainer(
         open_database(env["API_DATABASE_URL"], postgres, application="test-api") as api_db,
     ):
         await children.ready()
+        await asyncio.to_thread(at.wait)
         yield Trainer(resources, api_db, children, tmp_path_factory.mktemp("cache"), at)
     await execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -73,8 +73,8 @@ def measure() -> list[str]:
     guard = (LEAST_BYTES + CLIENT_BYTES) // 2**20
     return [
         f"Workers of one thread on one machine. The boosters' table has {ROWS:,} rows, of which a fit's "
-        f"guard of {guard} MiB holds a part, and the forest's {FOREST_ROWS:,}, which it holds. How many times as "
-        f"fast: the median over {ROUNDS} rounds, with its range.",
+        f"guard of {guard} MiB holds a part, and the forest's {FOREST_ROWS:,}, which it holds. How many "
+        f"times as fast: the median over {ROUNDS} rounds, with its range.",
         "",
         *report.table(("what", "one worker", "two workers", "times as fast"), lines),
     ]

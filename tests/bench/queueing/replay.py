@@ -206,7 +206,11 @@ class Replay:
             "seed": arrival.seed,
             "time_budget_s": BUDGET_S,
         }
-        who = {"Authorization": person.http.headers["Authorization"]}
+        who = {
+            "Authorization": person.http.headers["Authorization"],
+            # asked again after a 503 it is the same run
+            "Idempotency-Key": f"queue-{arrival.seed}",
+        }
         # a machine that is busy otherwise may not take many at once, and says when to come again
         while (answer := await self._http.post("/ml/train", json=body, headers=who)).status_code == 503:
             await asyncio.sleep(float(answer.headers["Retry-After"]))

@@ -34,7 +34,7 @@ class Cluster:
         self.nannies: list[subprocess.Popen[bytes]] = []
 
     def start(self, workers: int) -> None:
-        """Start what is missing, and wait until so many workers are there."""
+        """Start the scheduler and so many workers, without waiting for them."""
         if self.scheduler is None:
             where = ["--host", HOST, "--port", str(self.port)]
             self.scheduler = self._begun("scheduler", "scheduler", *where)
@@ -43,8 +43,11 @@ class Cluster:
             options = ["--nthreads", "1", "--memory-limit", "2GiB", "--name", name, "--host", HOST]
             local = ["--local-directory", str(self.folder), "--preload", "services.trainer.cluster_worker"]
             self.nannies.append(self._begun(name, "worker", self.address, *options, *local))
+
+    def wait(self) -> None:
+        """Until all workers are there."""
         with Client(self.address, timeout=READY_S, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=READY_S)
+            client.wait_for_workers(len(self.nannies), timeout=READY_S)
 
     def kill_worker(self, number: int) -> None:
         """SIGKILL for the process that computes; its nanny, which is left, starts another."""
@@ -98,7 +101,7 @@ def pretend(version: str | None) -> None:
 
 @contextlib.contextmanager
 def running(folder: Path, workers: int) -> Iterator[Cluster]:
-    """One with so many workers of one thread each, for as long as the block lasts."""
+    """One with so many workers of one thread each, soon (`wait`), for as long as the block lasts."""
     folder.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(folder)
     try:

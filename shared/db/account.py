@@ -8,7 +8,7 @@ from typing import Any
 from shared.contracts import AuditAction
 from shared.db import audit, jobs
 from shared.db.jobs import Job
-from shared.db.pool import Connection
+from shared.db.pool import OLDEST, Connection
 
 ROWS_AT_A_TIME = 500
 """How much one statement of an erasure deletes: none may take as long as a command may."""
@@ -145,11 +145,11 @@ async def expired_exports(c: Connection, *, limit: int = 100) -> list[Any]:
 async def files(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[Any]:
     """Files that were not deleted, with their profiles and first rows."""
     return await c.fetch(
-        """
+        f"""
         SELECT f.id, f.name, f.size_bytes, f.sha256, f.crc32, f.etag, f.created_at,
             p.status AS profile_status, p.profile, p.preview, p.error AS profile_error
         FROM trainyard.files f LEFT JOIN trainyard.profiles p ON p.file_id = f.id
-        WHERE f.user_id = $1 AND f.deleted_at IS NULL AND ($2::uuid IS NULL OR f.id > $2)
+        WHERE f.user_id = $1 AND f.deleted_at IS NULL AND f.id > coalesce($2::uuid, {OLDEST})
         ORDER BY f.id LIMIT $3
         """,
         user_id,
@@ -161,11 +161,11 @@ async def files(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, l
 async def runs(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[Any]:
     """Runs that were not deleted, whatever their state."""
     return await c.fetch(
-        """
+        f"""
         SELECT id, user_id, file_id, name, status, stage, message, request, plan, warnings, error, report,
             report_attempt, created_at, started_at, finished_at
         FROM trainyard.tasks
-        WHERE user_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+        WHERE user_id = $1 AND deleted_at IS NULL AND id > coalesce($2::uuid, {OLDEST}) ORDER BY id LIMIT $3
         """,
         user_id,
         after,
@@ -193,12 +193,12 @@ async def saved_models(
 ) -> list[Any]:
     """Saved models, those in the trash too: until it is emptied they are there."""
     return await c.fetch(
-        """
+        f"""
         SELECT id, file_id, task_id, candidate_slug, model_name, algorithm, task_type, metrics, file_path,
             file_size, sha256, crc32, etag, description, tags, status, error, created_at, updated_at, deleted,
             deleted_at, links_issued, transfers
         FROM public.trained_models
-        WHERE user_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+        WHERE user_id = $1 AND id > coalesce($2::uuid, {OLDEST}) ORDER BY id LIMIT $3
         """,
         user_id,
         after,
@@ -209,9 +209,9 @@ async def saved_models(
 async def keys(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[Any]:
     """API keys without what they are checked by."""
     return await c.fetch(
-        """
+        f"""
         SELECT id, name, prefix, scopes, created_at, expires_at, last_used_at FROM trainyard.api_keys
-        WHERE user_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+        WHERE user_id = $1 AND id > coalesce($2::uuid, {OLDEST}) ORDER BY id LIMIT $3
         """,
         user_id,
         after,
@@ -222,9 +222,9 @@ async def keys(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, li
 async def deeds(c: Connection, user_id: uuid.UUID, *, after: uuid.UUID | None, limit: int) -> list[Any]:
     """The audit trail, oldest first."""
     return await c.fetch(
-        """
+        f"""
         SELECT id, at, action, subject_kind, subject_id, actor, key_id, request_id, detail
-        FROM trainyard.audit WHERE user_id = $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3
+        FROM trainyard.audit WHERE user_id = $1 AND id > coalesce($2::uuid, {OLDEST}) ORDER BY id LIMIT $3
         """,
         user_id,
         after,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from shared.contracts import ApiKey
-from shared.db.pool import Connection, without_nulls
+from shared.db.pool import NEWEST, Connection, without_nulls
 
 _COLUMNS = "id, name, prefix, scopes, created_at, expires_at, last_used_at"
 
@@ -64,7 +64,7 @@ async def page(c: Connection, user_id: uuid.UUID, *, limit: int, before: uuid.UU
     rows = await c.fetch(
         f"""
         SELECT {_COLUMNS} FROM trainyard.api_keys
-        WHERE user_id = $1 AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $2
+        WHERE user_id = $1 AND id < coalesce($3::uuid, {NEWEST}) ORDER BY id DESC LIMIT $2
         """,
         user_id,
         limit,

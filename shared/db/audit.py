@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from shared.contracts import AuditAction, AuditEntry, uuid7
-from shared.db.pool import Connection, claims, without_nulls
+from shared.db.pool import NEWEST, Connection, claims, without_nulls
 
 _COLUMNS = "id, at, action, subject_kind, subject_id, actor, key_id, request_id, detail"
 
@@ -119,7 +119,7 @@ async def page(
     rows = await c.fetch(
         f"""
         SELECT {_COLUMNS} FROM trainyard.audit
-        WHERE user_id = $1 AND ($3::uuid IS NULL OR id < $3) AND ($4::text IS NULL OR action = $4)
+        WHERE user_id = $1 AND id < coalesce($3::uuid, {NEWEST}) AND ($4::text IS NULL OR action = $4)
         ORDER BY id DESC LIMIT $2
         """,
         user_id,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.contracts import File
-from shared.db.pool import Connection, without_nulls
+from shared.db.pool import NEWEST, Connection, without_nulls
 
 _COLUMNS = """f.id AS file_id, f.name, f.size_bytes, f.sha256, f.created_at, p.rows, p.columns, p.error,
     CASE p.status WHEN 'queued' THEN 'profiling' ELSE p.status END AS status"""
@@ -64,7 +64,7 @@ async def page(
     """Newest first; `before` is the last id of the page before."""
     rows = await c.fetch(
         f"SELECT {_COLUMNS} FROM {_FROM} WHERE f.user_id = $1 AND f.deleted_at IS NULL"
-        " AND ($3::uuid IS NULL OR f.id < $3) ORDER BY f.id DESC LIMIT $2",
+        f" AND f.id < coalesce($3::uuid, {NEWEST}) ORDER BY f.id DESC LIMIT $2",
         user_id,
         limit,
         before,

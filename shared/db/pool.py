@@ -25,6 +25,11 @@ log = structlog.get_logger(__name__)
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
+NEWEST = "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid"
+OLDEST = "'00000000-0000-0000-0000-000000000000'::uuid"
+"""What a page without a cursor begins at. `$1 IS NULL OR id < $1` would say the same, but a statement that is
+prepared once for both cases reads everything newer than the page, and leaves it out."""
+
 ACQUIRE_S = 4.0
 COMMAND_S = 30.0
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from shared.db.pool import Connection
+from shared.db.pool import OLDEST, Connection
 from shared.signing import Artifact, Signature
 
 Signed = Literal["candidates", "trained_models"]
@@ -27,7 +27,8 @@ async def page(
         f"""
         SELECT id, user_id, task_id, {slug} AS slug, {attempt} AS attempt, sha256, hmac, hmac_key_id
         FROM {table}
-        WHERE hmac IS NOT NULL AND ($1::uuid IS NULL OR id > $1) AND ($3::text IS NULL OR hmac_key_id <> $3)
+        WHERE hmac IS NOT NULL AND id > coalesce($1::uuid, {OLDEST})
+          AND ($3::text IS NULL OR hmac_key_id <> $3)
         ORDER BY id LIMIT $2
         """,
         after,

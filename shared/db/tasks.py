@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from shared.contracts import Notice, Plan, Problem, Stage, Task, TaskStatus, TrainRequest, first_uuid7
-from shared.db.pool import Connection, claims
+from shared.db.pool import NEWEST, Connection, claims
 from shared.db.task_view import COLUMNS, task_from_row
 
 
@@ -84,7 +84,7 @@ async def page(
         f"""
         SELECT {COLUMNS} FROM trainyard.tasks t
         WHERE t.user_id = $1 AND t.deleted_at IS NULL
-          AND ($3::uuid IS NULL OR t.id < $3) AND ($4::text IS NULL OR t.status = $4)
+          AND t.id < coalesce($3::uuid, {NEWEST}) AND ($4::text IS NULL OR t.status = $4)
         ORDER BY t.id DESC LIMIT $2
         """,
         user_id,

@@ -199,8 +199,67 @@ async def trainer(
         open_database(env["API_DATABASE_URL"], postgres, application="test-api") as api_db,
     ):
         await children.ready()
+        await asyncio.to_thread(at.wait)
         yield Trainer(resources, api_db, children, tmp_path_factory.mktemp("cache"), at)
     await execute(servers["DATABASE_URL"], f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_other_software_is_refused_in_words(trainer: Trainer) -> None:
+    async with Client(trainer.at.address, asynchronous=True, set_as_default=False) as client:
+        await client.run(dask_cluster.pretend, "0.1")
+        try:
+            await trainer.asked(in_memory(), "naive_bayes", refit=False)
+            task = await trainer.work()
+        finally:
+            await client.run(dask_cluster.pretend, None)
+    assert task.status is TaskStatus.FAILED
+    assert "has pandas 0.1, and this trainer" in str(task.candidates[0].reason)
+    assert "after 3 tries" in str(task.candidates[0].reason)
+
+
+async def test_a_scheduler_that_is_away_is_waited_for(trainer: Trainer) -> None:
+    where = trainer.bench.cluster
+    await trainer.asked(in_memory(), "naive_bayes", refit=False)
+    trainer.bench.cluster = clusters.Cluster(host=dask_cluster.HOST, port=ports.free(1)[0])
+    working = asyncio.create_task(trainer.work())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while "not reached" not in str(await _last_error(trainer)):
+                await asyncio.sleep(0.05)
+    finally:
+        trainer.bench.cluster = where
+    task = await working
+    assert task.status is TaskStatus.COMPLETED
+
+
+async def _last_error(trainer: Trainer) -> str | None:
+    async with trainer.bench.db.connection() as c:
+        error: str | None = await c.fetchval("SELECT last_error FROM trainyard.jobs WHERE kind = 'fit'")
+    return error
+
+
+async def test_folds_and_trees_are_computed_there_and_give_what_they_give_here(trainer: Trainer) -> None:
+    small = in_memory()
+    found, taken = [], []
+    for way in ("there", "there, and a worker is killed", "here"):
+        cluster, before = trainer.bench.cluster, await trainer.steps_taken()
+        trainer.bench.cluster = None if way == "here" else cluster
+        try:
+            await trainer.asked(small, "random_forest", refit=False)
+            working = asyncio.create_task(trainer.work())
+            if "killed" in way:
+                await trainer.until_computing("_build_trees")
+                trainer.at.kill_worker(1)
+            task = await working
+        finally:
+            trainer.bench.cluster = cluster
+        assert task.status is TaskStatus.COMPLETED, task.message
+        row = await trainer.outcome("random_forest")
+        model = await trainer.model("random_forest", row["attempt"])
+        found.append((row["cv_mean"], row["metrics"], model.predict_proba(small.head(50)).tolist()))
+        taken.append(await trainer.steps_taken() - before)
+    assert found[0] == found[1] == found[2]
+    assert taken[0] > 100 and taken[2] == 0
 
 
 async def test_a_worker_is_killed_while_all_rows_are_learned_from(trainer: Trainer) -> None:
@@ -250,30 +309,6 @@ async def test_a_run_is_cancelled_while_all_rows_are_learned_from(trainer: Train
                 await asyncio.sleep(0.02)
 
 
-async def test_folds_and_trees_are_computed_there_and_give_what_they_give_here(trainer: Trainer) -> None:
-    small = in_memory()
-    found, taken = [], []
-    for way in ("there", "there, and a worker is killed", "here"):
-        cluster, before = trainer.bench.cluster, await trainer.steps_taken()
-        trainer.bench.cluster = None if way == "here" else cluster
-        try:
-            await trainer.asked(small, "random_forest", refit=False)
-            working = asyncio.create_task(trainer.work())
-            if "killed" in way:
-                await trainer.until_computing("_build_trees")
-                trainer.at.kill_worker(1)
-            task = await working
-        finally:
-            trainer.bench.cluster = cluster
-        assert task.status is TaskStatus.COMPLETED, task.message
-        row = await trainer.outcome("random_forest")
-        model = await trainer.model("random_forest", row["attempt"])
-        found.append((row["cv_mean"], row["metrics"], model.predict_proba(small.head(50)).tolist()))
-        taken.append(await trainer.steps_taken() - before)
-    assert found[0] == found[1] == found[2]
-    assert taken[0] > 100 and taken[2] == 0
-
-
 async def test_what_was_given_up_and_goes_on_ends_its_worker(trainer: Trainer) -> None:
     async with Client(trainer.at.address, asynchronous=True, set_as_default=False) as client:
         endless = client.submit(dask_cluster.never_ends, pure=False)
@@ -286,37 +321,3 @@ async def test_what_was_given_up_and_goes_on_ends_its_worker(trainer: Trainer) -
             while len(now := await client.run(os.getpid, on_error="ignore")) < 2 or now == before:
                 await asyncio.sleep(0.1)
         assert len(set(now.values()) - set(before.values())) == 1
-
-
-async def test_a_scheduler_that_is_away_is_waited_for(trainer: Trainer) -> None:
-    where = trainer.bench.cluster
-    await trainer.asked(in_memory(), "naive_bayes", refit=False)
-    trainer.bench.cluster = clusters.Cluster(host=dask_cluster.HOST, port=ports.free(1)[0])
-    working = asyncio.create_task(trainer.work())
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while "not reached" not in str(await _last_error(trainer)):
-                await asyncio.sleep(0.05)
-    finally:
-        trainer.bench.cluster = where
-    task = await working
-    assert task.status is TaskStatus.COMPLETED
-
-
-async def _last_error(trainer: Trainer) -> str | None:
-    async with trainer.bench.db.connection() as c:
-        error: str | None = await c.fetchval("SELECT last_error FROM trainyard.jobs WHERE kind = 'fit'")
-    return error
-
-
-async def test_other_software_is_refused_in_words(trainer: Trainer) -> None:
-    async with Client(trainer.at.address, asynchronous=True, set_as_default=False) as client:
-        await client.run(dask_cluster.pretend, "0.1")
-        try:
-            await trainer.asked(in_memory(), "naive_bayes", refit=False)
-            task = await trainer.work()
-        finally:
-            await client.run(dask_cluster.pretend, None)
-    assert task.status is TaskStatus.FAILED
-    assert "has pandas 0.1, and this trainer" in str(task.candidates[0].reason)
-    assert "after 3 tries" in str(task.candidates[0].reason)

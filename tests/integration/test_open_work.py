@@ -1,13 +1,16 @@
-"""What is swept looks at what is open, by an index of that alone, and not at all there ever was."""
+"""What is swept looks at what is open, by an index of that alone, and not at all there ever was; a page looks
+at its own rows, and not at all that are newer."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
 
-from shared.db import candidates, jobs
+from shared.contracts import uuid7
+from shared.db import account, api_keys, audit, candidates, files, jobs, tasks
 from shared.db.pool import Connection, Database
 
 OVER = """
@@ -74,3 +77,42 @@ async def test_sweeps_read_no_table_that_grows_from_end_to_end(
         unbound = {node["Index Name"] for node in found if "Index Name" in node and "Index Cond" not in node}
         past = {index for index in unbound if not index.endswith(OF_WHAT_IS_OPEN)}
         assert past <= {"jobs_claim", "jobs_kind_subject_id_key", "jobs_held", "erasures_pkey"}, name
+
+
+PAGES: dict[str, Callable[[Any, uuid.UUID, uuid.UUID], Awaitable[Any]]] = {
+    "runs": lambda c, user, at: tasks.page(c, user, limit=50, before=at),
+    "files": lambda c, user, at: files.page(c, user, limit=50, before=at),
+    "keys": lambda c, user, at: api_keys.page(c, user, limit=50, before=at),
+    "the trail": lambda c, user, at: audit.page(c, user, limit=50, before=at),
+    "exported runs": lambda c, user, at: account.runs(c, user, after=at, limit=50),
+    "exported files": lambda c, user, at: account.files(c, user, after=at, limit=50),
+    "exported models": lambda c, user, at: account.saved_models(c, user, after=at, limit=50),
+    "exported deeds": lambda c, user, at: account.deeds(c, user, after=at, limit=50),
+}
+
+
+class Prepared(Explaining):
+    """The plan that a statement has once it was prepared for good: of any cursor, and of none."""
+
+    async def fetch(self, sql: str, *values: Any) -> list[Any]:
+        literals = {uuid.UUID: "'{}'", int: "{}", type(None): "NULL"}
+        given = ", ".join(literals[type(value)].format(value) for value in values)
+        await self.connection.execute(f"PREPARE page AS {sql}")
+        [plan] = await self.connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE page({given})")
+        await self.connection.execute("DEALLOCATE page")
+        self.plans.append(plan["Plan"])
+        return []
+
+
+async def test_a_page_begins_at_its_cursor(worker_db: Database) -> None:
+    async with worker_db.transaction() as c:
+        await c.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await c.execute("SET LOCAL enable_seqscan = off")  # tables are empty here
+        await c.execute("SET LOCAL enable_bitmapscan = off")
+        await c.execute("SET LOCAL enable_sort = off")
+        for name, page in PAGES.items():
+            explaining = Prepared(c)
+            await page(explaining, uuid7(), uuid7())
+            found = [node for plan in explaining.plans for node in nodes(plan)]
+            assert any("COALESCE" in node.get("Index Cond", "") for node in found), name
+            assert not any("COALESCE" in node.get("Filter", "") for node in found), name

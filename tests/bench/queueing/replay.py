@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import statistics
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -114,8 +115,28 @@ class Seen(Struct, kw_only=True):
             if job["claimed_at"] == job["last_claimed_at"]
         ]
 
+    def as_it_was(self, began: float) -> Run:
+        """With what each of its jobs took, for a simulation that begins at `began`; a fit that was taken over
+        as its others, for nobody knows what it would have taken."""
+        beside = statistics.median(self.beside_s(JobKind.FIT) or [0.0])
+        return Run(
+            at=self.at - began,
+            user=self.user,
+            plan_s=self._took(JobKind.PLAN)[0],
+            fits_s=tuple(
+                job["ended_at"] - job["claimed_at"]
+                if job["claimed_at"] == job["last_claimed_at"]
+                else self._length(JobKind.FIT, job) + beside
+                for job in self.jobs[JobKind.FIT]
+            ),
+            finish_s=self._took(JobKind.FINISH)[0],
+        )
+
     def all_waits_s(self) -> list[float]:
         return [wait for kind in KINDS for wait in self._waits(kind)]
+
+    def _took(self, kind: JobKind) -> list[float]:
+        return [job["ended_at"] - job["last_claimed_at"] for job in self.jobs[kind]]
 
     def _waits(self, kind: JobKind) -> list[float]:
         return [job["claimed_at"] - job["ready_at"] for job in self.jobs[kind]]
@@ -185,7 +206,11 @@ class Replay:
             "seed": arrival.seed,
             "time_budget_s": BUDGET_S,
         }
-        who = {"Authorization": person.http.headers["Authorization"]}
+        who = {
+            "Authorization": person.http.headers["Authorization"],
+            # asked again after a 503 it is the same run
+            "Idempotency-Key": f"queue-{arrival.seed}",
+        }
         # a machine that is busy otherwise may not take many at once, and says when to come again
         while (answer := await self._http.post("/ml/train", json=body, headers=who)).status_code == 503:
             await asyncio.sleep(float(answer.headers["Retry-After"]))
@@ -201,6 +226,8 @@ class Replay:
             runs[row["id"]] = Seen(user=row["user_id"], seed=row["seed"], models=row["models"])
         for row in await self.owner.fetch(JOBS):
             runs[row["task_id"]].jobs[JobKind(row["kind"])].append(row)
+        for seen in runs.values():
+            seen.jobs[JobKind.FIT].sort(key=lambda job: job["position"])
         return sorted(runs.values(), key=lambda seen: seen.at)
 
 

@@ -28,6 +28,8 @@ MODELS = fits.EQUAL[:3]
 """Of each run."""
 ROWS = 200
 LOOK_EVERY_S = 0.25
+AGAIN = (409, 503)
+"""The same request is still under way; the database has no time for it. Both say when to come again."""
 KINDS = (JobKind.PLAN, JobKind.FIT, JobKind.FINISH)
 """Of the jobs of a run."""
 
@@ -212,7 +214,7 @@ class Replay:
             "Idempotency-Key": f"queue-{arrival.seed}",
         }
         # a machine that is busy otherwise may not take many at once, and says when to come again
-        while (answer := await self._http.post("/ml/train", json=body, headers=who)).status_code == 503:
+        while (answer := await self._http.post("/ml/train", json=body, headers=who)).status_code in AGAIN:
             await asyncio.sleep(float(answer.headers["Retry-After"]))
         answer.raise_for_status()
 

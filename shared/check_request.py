@@ -12,7 +12,10 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from shared.contracts import ENSEMBLES, METRICS, MODELS, ColumnProfile, Profile, TaskType, TrainRequest
+from shared.contracts.catalogue import ENSEMBLES, METRICS, MODELS
+from shared.contracts.files import ColumnProfile, Profile
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 
 LEAST_ROWS = 10
 """Rows with a target below which nothing can be held out and validated."""

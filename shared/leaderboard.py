@@ -14,7 +14,9 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import ENSEMBLES, METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
+from shared.contracts.catalogue import ENSEMBLES, METRICS
+from shared.contracts.results import LeaderboardRow, Uncertainty
+from shared.contracts.states import CandidateStatus, TaskType
 
 _HEAD = ("rank", "model_name", "label", "algorithm")
 _TAIL = (

@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 
 disable_created_metrics()
 """When each series began, which nobody asks for, would be one more for each of them."""

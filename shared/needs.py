@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import METRICS, MODELS, TaskType, TrainRequest
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 
 CLUSTER = "cluster"
 """Known by trainers that have a cluster: to fit all rows of a table that is too large for a machine."""

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared import tracing
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.metrics import LEFT_TO_SWEEP
 from shared.settings import Redis, reveal
 

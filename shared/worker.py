@@ -26,7 +26,7 @@ from arq.worker import func
 from redis.exceptions import RedisError
 
 from shared import observing
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import backlog, jobs
 from shared.db.jobs import Job
 from shared.errors import (

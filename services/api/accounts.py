@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from services.api import audit as trail
 from services.api.auth import Identity
-from shared.contracts import AuditAction
+from shared.contracts.accounts import AuditAction
 from shared.db import account, audit, users
 from shared.db.pool import Database
 from shared.errors import AccountBeingDeleted, Unauthenticated

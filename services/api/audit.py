@@ -12,7 +12,7 @@ from typing import Any
 from structlog.contextvars import get_contextvars
 
 from services.api.auth import Identity
-from shared.contracts import AuditAction
+from shared.contracts.accounts import AuditAction
 from shared.db import audit
 from shared.db.audit import Deed
 from shared.db.pool import Connection

@@ -9,7 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from shared import leaderboard
-from shared.contracts import BEST_MODEL, CandidateStatus, LeaderboardRow, Plan
+from shared.contracts.results import LeaderboardRow
+from shared.contracts.states import BEST_MODEL, CandidateStatus
+from shared.contracts.training import Plan
 from shared.errors import ModelNotFound
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from shared.contracts import Problem
+from shared.contracts.problems import Problem
 from shared.settings import Http
 
 CHECK_EVERY_S = 1.0

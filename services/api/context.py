@@ -23,7 +23,7 @@ from services.api.places import Places
 from services.api.rates import Rates
 from services.api.tokens import Tokens
 from services.api.views import Views
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db.pool import Database
 from shared.errors import NotFound
 from shared.queue import announce, hint

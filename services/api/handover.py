@@ -25,7 +25,8 @@ from services.api.answers import Answer, answer
 from services.api.auth import Identity
 from services.api.context import STORE_PATIENCE_S, Context
 from services.api.problems import unsatisfiable
-from shared.contracts import AuditAction, Link
+from shared.contracts.accounts import AuditAction
+from shared.contracts.downloads import Link
 from shared.db import audit, models
 from shared.errors import ModelNotFound, TrainyardError
 from shared.storage import ObjectMissing, belongs_to, content_disposition, downloads_mode, patience

@@ -24,7 +24,7 @@ from litestar.params import HeaderParameter
 from services.api.auth import Identity
 from services.api.body import parse
 from services.api.context import Context
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.db import idempotency
 from shared.db.idempotency import Answer, Key
 from shared.db.pool import Connection

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.contracts import TERMINAL, TaskStatus
+from shared.contracts.states import TERMINAL, TaskStatus
 from shared.db import tasks
 from shared.db.pool import Database
 

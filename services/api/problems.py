@@ -17,7 +17,7 @@ from litestar.openapi.spec import Example
 
 from services.api.before import allowed
 from shared import errors
-from shared.contracts import Fault, Problem
+from shared.contracts.problems import Fault, Problem
 from shared.errors import TrainyardError
 from shared.storage import ObjectExists, ObjectMissing
 

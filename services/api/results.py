@@ -11,17 +11,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from services.api.choosing import plan_of, ranked
 from shared import leaderboard
-from shared.contracts import (
-    METRICS,
-    CandidateStatus,
-    ForecastPoint,
-    Intervals,
-    Notice,
-    Plan,
-    PlotKind,
-    TaskStatus,
-    TaskType,
-)
+from shared.contracts.catalogue import METRICS
+from shared.contracts.problems import Notice
+from shared.contracts.results import ForecastPoint, Intervals
+from shared.contracts.states import CandidateStatus, PlotKind, TaskStatus, TaskType
+from shared.contracts.training import Plan
 
 _PLOT_KINDS = frozenset(PlotKind)
 

@@ -6,7 +6,9 @@ import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shared.contracts import TERMINAL, AuditAction, CandidateStatus, LogEntry, Task
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import TERMINAL, CandidateStatus
+from shared.contracts.training import LogEntry, Task
 
 MOST_DEEDS = 200
 """Of somebody who cancels and resumes all day, the newest."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shared.contracts import Scope
+from shared.contracts.accounts import Scope
 from shared.errors import MissingScope
 
 SCOPE = "scope"

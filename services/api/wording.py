@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from shared.contracts import VISIBLE
+from shared.contracts.registry import VISIBLE
 
 LONGEST_SHOWN = 40
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.packager.bundle import Entry
 from shared import leaderboard
-from shared.contracts import ConversionStatus, TaskType
+from shared.contracts.states import ConversionStatus, TaskType
 from shared.db.candidates import leaderboard_row
 from shared.storage import ObjectRef, Store, model_key, onnx_key, plot_key, report_key
 

@@ -13,7 +13,8 @@ import structlog
 from services.packager.account_json import DOCUMENTS_AT_A_TIME, ROWS_AT_A_TIME, account_json, each
 from services.packager.bundle import SMALL_BYTES, Entry, zip_contents
 from services.packager.contents import entries, stored_entry
-from shared.contracts import BEST_MODEL, AuditAction, ConversionFormat
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import BEST_MODEL, ConversionFormat
 from shared.db import account, audit, backups, candidates, jobs
 from shared.db.jobs import Job
 from shared.errors import LeaseLost, StorageCorrupt, TrainyardError

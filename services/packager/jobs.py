@@ -13,7 +13,7 @@ from services.packager.bundle import zip_contents
 from services.packager.contents import entries, is_whole
 from services.packager.erase import EraseJobs
 from services.packager.export import ExportJobs
-from shared.contracts import ConversionFormat, JobKind, TaskStatus
+from shared.contracts.states import ConversionFormat, JobKind, TaskStatus
 from shared.db import backups, bundles, candidates, conversions, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection

@@ -8,7 +8,8 @@ import asyncio
 import structlog
 
 from services.packager.orphans import remove_orphans
-from shared.contracts import AuditAction, JobKind
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import JobKind
 from shared.db import account, audit, backups, bundles, idempotency, jobs, models, tasks
 from shared.metrics import TRAIL_MONTHS, TRAIL_UNPLACED
 from shared.resources import Resources

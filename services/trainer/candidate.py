@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from services.trainer import candidates, evaluate, prepare, side_by_side
 from services.trainer.candidates import Settings
 from services.trainer.table_rows import Rows, sample
-from shared.contracts import METRICS, Plan
+from shared.contracts.catalogue import METRICS
+from shared.contracts.training import Plan
 
 
 class Candidate(Struct):

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from services.trainer.child_memory import LEAST_BYTES
-from shared.contracts import Notice, TaskType
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
 from shared.errors import ConfigurationError
 from shared.settings import Cluster as Settings
 from shared.settings import require

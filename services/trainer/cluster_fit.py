@@ -38,7 +38,8 @@ from services.trainer.cluster import FREE, TEST, Asked, Link
 from services.trainer.outcome import Progress
 from services.trainer.table_rows import sample
 from services.trainer.validation import Validated
-from shared.contracts import Notice, TaskType
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
 
 SETTLING_SHARE = 0.3
 """Of the time given, what choosing the settings on the drawn rows may take."""

@@ -27,7 +27,8 @@ from services.trainer.cluster import FREE, TEST, Link
 from services.trainer.outcome import Progress
 from services.trainer.steps import Laid
 from services.trainer.table_rows import Rows
-from shared.contracts import Plan, TaskType
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from shared.errors import ClusterFailed
 
 FILE_BYTES = 32 * 2**20

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from services.trainer.date_features import number_reading, reading
 from services.trainer.number_text import GRAMMAR, parsed, style, to_numbers
-from shared.contracts import Notice
+from shared.contracts.problems import Notice
 
 SAMPLE = 2_000
 """Distinct values looked at before all of them are."""

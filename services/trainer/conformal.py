@@ -17,7 +17,7 @@ from mapie.metrics.regression import regression_coverage_score, regression_mean_
 from mapie.regression import SplitConformalRegressor
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from shared.contracts import Intervals
+from shared.contracts.results import Intervals
 
 LEVELS = {"80": 0.80, "95": 0.95}
 

@@ -12,7 +12,8 @@ from services.trainer.onnx_model.build import Built, build
 from services.trainer.onnx_model.graph import MOST_BYTES, OPSETS
 from services.trainer.onnx_model.parity import compare
 from services.trainer.outcome import ONNX_FILE, ConvertedOnnx, Progress
-from shared.contracts import OnnxFacts, OnnxTensor, Plan
+from shared.contracts.downloads import OnnxFacts, OnnxTensor
+from shared.contracts.training import Plan
 from shared.errors import NotConvertible
 
 ELEMENTS: dict[int, str] = {

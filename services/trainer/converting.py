@@ -16,7 +16,9 @@ from msgspec import Struct
 from services.trainer.child import ChildFailed
 from services.trainer.outcome import ONNX_FILE, SKOPS_FILE, Converted, ConvertedOnnx, FitOutcome
 from services.trainer.workbench import TICK_S, Patience, Stopped, Workbench
-from shared.contracts import ConversionFormat, JobKind, Plan, TaskType, not_onnx, not_skops
+from shared.contracts.downloads import not_onnx, not_skops
+from shared.contracts.states import ConversionFormat, JobKind, TaskType
+from shared.contracts.training import Plan
 from shared.db import candidates, conversions, files, jobs
 from shared.db.jobs import Job
 from shared.errors import ArtifactRefused, NotConvertible, TrainyardError

@@ -21,7 +21,7 @@ from services.trainer.cluster import Asked, Link
 from services.trainer.cluster_door import Door
 from services.trainer.steps import Laid
 from services.trainer.workbench import Patience, Workbench, unless
-from shared.contracts import Plan
+from shared.contracts.training import Plan
 from shared.db.jobs import Job
 from shared.errors import ClusterFailed, ClusterUnavailable, StorageUnavailable
 from shared.storage import spread_key, spread_prefix

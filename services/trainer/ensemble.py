@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from services.trainer import evaluate, threshold
-from shared.contracts import ENSEMBLES
+from shared.contracts.catalogue import ENSEMBLES
 
 AVERAGE, STACK = ENSEMBLES
 """The slugs of what can be learnt here."""

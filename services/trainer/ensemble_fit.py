@@ -25,7 +25,9 @@ from services.trainer.explained import HeldOut, drawn_of, how_sure
 from services.trainer.fit import COMPRESSION
 from services.trainer.outcome import MODEL_FILE, Choice, FitOutcome, Importance, Member, Progress
 from services.trainer.table_rows import Rows, read
-from shared.contracts import METRICS, Plan, PlotData
+from shared.contracts.catalogue import METRICS
+from shared.contracts.results import PlotData
+from shared.contracts.training import Plan
 
 LEAST_IN_COMMON = 0.5
 """Of the best member's validated rows, what a member has to have been validated on to be one."""

@@ -20,7 +20,9 @@ from services.trainer.child import ChildFailed
 from services.trainer.outcome import Choice, FitOutcome, Member
 from services.trainer.workbench import Workbench, too_few_members
 from shared.check_request import LEAST_MEMBERS
-from shared.contracts import ENSEMBLES, CandidateStatus, Plan, PlotKind
+from shared.contracts.catalogue import ENSEMBLES
+from shared.contracts.states import CandidateStatus, PlotKind
+from shared.contracts.training import Plan
 from shared.db import candidates
 from shared.db.jobs import Job
 from shared.errors import TrainyardError

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from sklearn import metrics as skm
 
-from shared.contracts import METRICS, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.states import TaskType
 
 NEEDS_PROBABILITIES = frozenset({"roc_auc", "average_precision", "log_loss", "brier"})
 

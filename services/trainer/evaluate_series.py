@@ -13,7 +13,8 @@ import pandas as pd
 from utilsforecast import losses
 
 from services.trainer.series import MEAN, Columns
-from shared.contracts import METRICS, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.states import TaskType
 
 _NO_SCALE = 1e-9
 """A seasonal naive whose errors are below this share of the values has none but rounding's."""

@@ -17,7 +17,8 @@ from services.trainer.outcome import Importance, Progress
 from services.trainer.resampled import Answers
 from services.trainer.table_rows import Rows, sample
 from services.trainer.validation import Validated
-from shared.contracts import Intervals, Plan, PlotData, Uncertainty
+from shared.contracts.results import Intervals, PlotData, Uncertainty
+from shared.contracts.training import Plan
 
 UNCERTAINTY_S = (0.2, 2.0)
 """Least and most seconds that the bootstraps of a score are given."""

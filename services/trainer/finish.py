@@ -13,16 +13,12 @@ import msgspec
 from services.trainer.outcome import FitOutcome
 from services.trainer.report import ReportContext, assemble
 from shared import leaderboard, needs
-from shared.contracts import (
-    ENSEMBLES,
-    CandidateStatus,
-    LeaderboardRow,
-    Notice,
-    Plan,
-    Problem,
-    Profile,
-    TaskStatus,
-)
+from shared.contracts.catalogue import ENSEMBLES
+from shared.contracts.files import Profile
+from shared.contracts.problems import Notice, Problem
+from shared.contracts.results import LeaderboardRow
+from shared.contracts.states import CandidateStatus, TaskStatus
+from shared.contracts.training import Plan
 from shared.db.candidates import leaderboard_row
 from shared.errors import CannotTrain
 from shared.storage import Store, report_key

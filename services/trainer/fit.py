@@ -36,7 +36,8 @@ from services.trainer.explained import HeldOut, explained
 from services.trainer.outcome import MODEL_FILE, FitOutcome, Progress
 from services.trainer.table_rows import folds, read, sample
 from services.trainer.validation import Parts, Validated, validate, with_threshold
-from shared.contracts import Notice, Plan
+from shared.contracts.problems import Notice
+from shared.contracts.training import Plan
 
 if TYPE_CHECKING:
     from services.trainer.cluster_fit import Spread

@@ -35,7 +35,8 @@ from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.series_candidate import Candidate
 from services.trainer.series_deadline import OutOfTime, within
 from services.trainer.series_intervals import Intervals
-from shared.contracts import ForecastPoint, Plan
+from shared.contracts.results import ForecastPoint
+from shared.contracts.training import Plan
 from shared.errors import CannotTrain
 
 COMPRESSION = ("zlib", 1)

@@ -21,7 +21,8 @@ from services.trainer.outcome import (
 )
 from services.trainer.workbench import Patience, Stopped, Workbench
 from shared import needs
-from shared.contracts import ENSEMBLES, METRICS, Plan
+from shared.contracts.catalogue import ENSEMBLES, METRICS
+from shared.contracts.training import Plan
 from shared.db import candidates, files, jobs, tasks
 from shared.db.candidates import Standing
 from shared.db.jobs import Job

@@ -21,7 +21,11 @@ from services.trainer.fitting import FitJobs
 from services.trainer.room import telling
 from services.trainer.workbench import Asked, Stopped, Workbench
 from shared import needs
-from shared.contracts import ENSEMBLES, MODELS, Fault, JobKind, Plan, Problem, Profile, Stage
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.files import Profile
+from shared.contracts.problems import Fault, Problem
+from shared.contracts.states import JobKind, Stage
+from shared.contracts.training import Plan
 from shared.db import bundles, candidates, files, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection

@@ -26,7 +26,10 @@ from services.trainer import (
 from services.trainer.leakage_finding import Copy, Finding
 from services.trainer.leakage_together import Together
 from services.trainer.number_text import to_numbers
-from shared.contracts import Notice, Profile, TaskType, TrainRequest
+from shared.contracts.files import Profile
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 from shared.errors import CannotTrain
 
 DATES_TRIED = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from shared.contracts import Notice
+from shared.contracts.problems import Notice
 
 KEPT = "It is used: unless it is known beforehand, leave it out (`exclude_columns`, or `on_leakage: drop`)."
 DROPPED = "It is left out of training (`on_leakage: drop`)."

@@ -15,7 +15,8 @@ from scipy.stats import rankdata
 
 from services.trainer import table, table_copies
 from services.trainer.leakage_sample import LARGEST, as_feature, names_time, read, words
-from shared.contracts import ColumnProfile, TaskType
+from shared.contracts.files import ColumnProfile
+from shared.contracts.states import TaskType
 
 HASHED_CELLS = 20_000_000
 FEWEST_HASHED = 4

@@ -15,7 +15,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from services.trainer.number_text import to_numbers
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 
 CELLS = 10_000_000
 MOST_ROWS = 20_000

@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from services.trainer import leakage_rows, table_copies
 from services.trainer.leakage_finding import Finding
-from shared.contracts import Profile, TrainRequest
+from shared.contracts.files import Profile
+from shared.contracts.training import TrainRequest
 
 FEWEST_UNITS = 20
 """Different rows below which there is too little to split by."""

@@ -11,7 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared.contracts import ForecastPoint, Intervals, Notice, OnnxFacts, PlotData, Uncertainty
+from shared.contracts.downloads import OnnxFacts
+from shared.contracts.problems import Notice
+from shared.contracts.results import ForecastPoint, Intervals, PlotData, Uncertainty
 
 MODEL_FILE = "model.pkl"
 """The pickle in the scratch folder, written with `joblib.dump`."""

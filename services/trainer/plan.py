@@ -22,7 +22,11 @@ from services.trainer import (
     table_room,
 )
 from shared.check_request import USELESS, check_request, task_type_of
-from shared.contracts import ENSEMBLES, HEADLINE, MODELS, Notice, Plan, Profile, TaskType, TrainRequest
+from shared.contracts.catalogue import ENSEMBLES, HEADLINE, MODELS
+from shared.contracts.files import Profile
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
 
 CHEAP_FIRST = [

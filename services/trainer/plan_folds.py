@@ -9,7 +9,9 @@ import pandas as pd
 
 from services.trainer import split
 from shared.check_request import LEAST_HELD_OUT
-from shared.contracts import Notice, TaskType, TrainRequest
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 from shared.errors import CannotTrain
 
 ALWAYS_VALIDATED = 3

@@ -25,7 +25,9 @@ from sklearn.metrics import (
 from services.trainer import drawing_classes, drawing_numbers, drawing_series
 from services.trainer.learning_curve import Points
 from services.trainer.outcome import Importance
-from shared.contracts import METRICS, MODELS, Intervals, PlotData, PlotKind, TaskType
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.results import Intervals, PlotData
+from shared.contracts.states import PlotKind, TaskType
 
 MAX_POINTS = 500
 """Points of a plot, over all its curves."""

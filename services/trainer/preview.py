@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shared.contracts import Preview
+from shared.contracts.files import Preview
 
 MOST_ROWS = 50
 AT_A_TIME = 10

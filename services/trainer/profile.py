@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from msgspec import UNSET
 
 from services.trainer import table
 from services.trainer.column_roles import Column, survey
 from services.trainer.outcome import Progress
 from services.trainer.suggestion import suggest
-from shared.contracts import UNSET, Bin, ColumnProfile, Notice, Profile, ValueCount
+from shared.contracts.files import Bin, ColumnProfile, Profile, ValueCount
+from shared.contracts.problems import Notice
 
 TOP = 20
 """Values listed of a column; a column with no more distinct ones has all of them listed."""

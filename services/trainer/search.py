@@ -23,7 +23,7 @@ from services.trainer import side_by_side, split, threshold
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings, Shape
 from services.trainer.validation import Parts, attempt, prepared
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 
 MOST_TRIALS = 40
 

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from services.trainer import series_extra, series_rows, series_seasons, series_times
 from services.trainer.series_rows import LEAST_TRAINING, Columns, Rows, lengths, listed
-from shared.contracts import Notice, Plan
+from shared.contracts.problems import Notice
+from shared.contracts.training import Plan
 from shared.errors import InvalidRequest
 
 MEAN = "@mean"

@@ -14,7 +14,7 @@ from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.candidates.time_series import Forecaster
 from services.trainer.series_rows import Columns
-from shared.contracts import Plan
+from shared.contracts.training import Plan
 
 
 class Candidate(Struct):

@@ -39,7 +39,7 @@ from services.trainer.fit_series import COMPRESSION
 from services.trainer.outcome import MODEL_FILE, Choice, FitOutcome, Member, Progress
 from services.trainer.series_candidate import Candidate
 from services.trainer.series_intervals import Intervals
-from shared.contracts import Plan
+from shared.contracts.training import Plan
 from shared.errors import CannotTrain
 
 OUTPUT = "WeightedEnsemble"

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from services.trainer.number_text import to_numbers
 from services.trainer.series_rows import Columns, Rows, listed
-from shared.contracts import Notice
+from shared.contracts.problems import Notice
 
 MOST_VALUES = 50
 """Different texts beyond which a column says too little of each."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from services.trainer.candidates import series_models, time_series
 from services.trainer.candidates.time_series import Forecaster
-from shared.contracts import METRICS, Notice, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
 from shared.errors import CannotTrain
 
 Scores = dict[str, float | None]

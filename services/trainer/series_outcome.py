@@ -14,7 +14,7 @@ from services.trainer.outcome import Example
 from services.trainer.series_candidate import Candidate
 from services.trainer.series_rows import Columns
 from services.trainer.series_times import as_text
-from shared.contracts import ForecastPoint, PlotData
+from shared.contracts.results import ForecastPoint, PlotData
 
 EXAMPLE_ROWS = 1_000
 """An example forecasts no more rows than this, with a shorter horizon where there are many series."""

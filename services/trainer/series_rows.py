@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from services.trainer import series_times
 from services.trainer.number_text import to_numbers
-from shared.contracts import Notice
+from shared.contracts.problems import Notice
 from shared.errors import CannotTrain, InvalidRequest
 
 LEAST_TRAINING = 8

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from services.trainer import series_years
 from services.trainer.number_text import parsed
-from shared.contracts import Notice
+from shared.contracts.problems import Notice
 
 _SAMPLE = 500
 _SPARSEST = 0.05

@@ -11,7 +11,8 @@ import pandas as pd
 from services.trainer import evaluate_series, uncertainty
 from services.trainer.backtests import Window
 from services.trainer.series_rows import Columns
-from shared.contracts import Plan, Uncertainty
+from shared.contracts.results import Uncertainty
+from shared.contracts.training import Plan
 
 MEANS_OVER_SERIES = ("mase", "smape", "rmsse")
 MOST_SERIES = 5_000

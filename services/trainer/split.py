@@ -24,7 +24,7 @@ from sklearn.model_selection import (
 )
 
 from services.trainer.number_text import to_numbers
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 
 GROUP_SPLITS_TRIED = 20
 """Random group splits compared; the one nearest to the wanted share of rows and of classes is taken."""

@@ -12,7 +12,8 @@ import structlog
 
 from services.trainer.child_outcome import ChildCancelled, ChildFailed, Kind
 from shared import tracing
-from shared.contracts import MODELS, CandidateStatus
+from shared.contracts.catalogue import MODELS
+from shared.contracts.states import CandidateStatus
 from shared.errors import TrainyardError
 from shared.metrics import CANDIDATES, DISK_FULL, STEP_BYTES, STEPS
 

@@ -21,7 +21,9 @@ from services.trainer.outcome import (
     Progress,
 )
 from services.trainer.table_limits import TableLimits
-from shared.contracts import Plan, Preview, Profile, TaskType, TrainRequest
+from shared.contracts.files import Preview, Profile
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 
 _NAMES = (
     *("decode", "profile", "preview", "plan", "spread", "fit", "choose", "combine"),

@@ -12,7 +12,8 @@ import pandas as pd
 from services.trainer import series_times, table
 from services.trainer.column_roles import ID_WORDS, TIME_WORDS, words
 from shared.check_request import is_number, suggested_task_type
-from shared.contracts import ColumnProfile, TaskType
+from shared.contracts.files import ColumnProfile
+from shared.contracts.states import TaskType
 
 TARGETS = frozenset(
     {"target", "label", "labels", "y", "outcome", "response", "species", "survived", "churn", "churned"}

@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from services.trainer import table
 from services.trainer.child_memory import LEAST_BYTES
-from shared.contracts import ColumnProfile, Notice
+from shared.contracts.files import ColumnProfile
+from shared.contracts.problems import Notice
 from shared.errors import CannotTrain
 
 LIBRARIES_BYTES = 400 * 2**20

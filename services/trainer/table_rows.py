@@ -9,7 +9,9 @@ import pandas as pd
 from msgspec import Struct
 
 from services.trainer import split, table_copies, table_room
-from shared.contracts import Notice, Plan, TaskType
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from shared.errors import CannotTrain
 
 

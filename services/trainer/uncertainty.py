@@ -24,7 +24,9 @@ from scipy import stats
 
 from services.trainer import resampled
 from services.trainer.resampled import Answers, Statistic
-from shared.contracts import METRICS, TaskType, Uncertainty
+from shared.contracts.catalogue import METRICS
+from shared.contracts.results import Uncertainty
+from shared.contracts.states import TaskType
 
 LEVEL = 0.95
 RESAMPLES = 500

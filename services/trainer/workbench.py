@@ -19,7 +19,7 @@ from services.trainer.scratch import Scratch
 from services.trainer.table_limits import table_limits
 from shared import needs
 from shared.check_request import LEAST_MEMBERS
-from shared.contracts import JobKind, Stage
+from shared.contracts.states import JobKind, Stage
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Connection

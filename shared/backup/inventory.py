@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from shared.contracts import ConversionFormat
+from shared.contracts.states import ConversionFormat
 from shared.db.pool import Connection
 from shared.storage import (
     Store,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from shared.contracts import AuditAction
+from shared.contracts.accounts import AuditAction
 from shared.db import audit, jobs
 from shared.db.jobs import Job
 from shared.db.pool import OLDEST, Connection

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from shared.contracts import ApiKey
+from shared.contracts.accounts import ApiKey
 from shared.db.pool import NEWEST, Connection, without_nulls
 
 _COLUMNS = "id, name, prefix, scopes, created_at, expires_at, last_used_at"

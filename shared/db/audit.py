@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from shared.contracts import AuditAction, AuditEntry, uuid7
+from shared.contracts.accounts import AuditAction, AuditEntry
+from shared.contracts.states import uuid7
 from shared.db.pool import NEWEST, Connection, claims, without_nulls
 
 _COLUMNS = "id, at, action, subject_kind, subject_id, actor, key_id, request_id, detail"

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import ENSEMBLES, CandidateStatus, LeaderboardRow, ModelChoice, uuid7
+from shared.contracts.catalogue import ENSEMBLES, ModelChoice
+from shared.contracts.results import LeaderboardRow
+from shared.contracts.states import CandidateStatus, uuid7
 from shared.db.pool import Connection
 from shared.signing import Artifact, Signature
 

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from shared.contracts import ConversionFormat
+from shared.contracts.states import ConversionFormat
 from shared.db.pool import Connection
 
 

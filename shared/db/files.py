@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import File
+from shared.contracts.files import File
 from shared.db.pool import NEWEST, Connection, without_nulls
 
 _COLUMNS = """f.id AS file_id, f.name, f.size_bytes, f.sha256, f.created_at, p.rows, p.columns, p.error,

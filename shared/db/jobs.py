@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import ENSEMBLES, JobKind, uuid7
+from shared.contracts.catalogue import ENSEMBLES
+from shared.contracts.states import JobKind, uuid7
 from shared.db.pool import Connection
 from shared.logging import request_id
 from shared.tracing import traceparent

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from shared.contracts import Model, ModelPatch, ModelStats, ModelStatus, TaskType
+from shared.contracts.registry import Model, ModelPatch, ModelStats
+from shared.contracts.states import ModelStatus, TaskType
 from shared.db.pool import Connection, without_nulls
 from shared.signing import Artifact, Signature
 

@@ -14,18 +14,10 @@ import msgspec
 from msgspec import UNSET
 
 from shared import leaderboard, needs
-from shared.contracts import (
-    ENSEMBLES,
-    Best,
-    Candidate,
-    CandidateStatus,
-    Notice,
-    Problem,
-    Stage,
-    Task,
-    TaskStatus,
-    TaskType,
-)
+from shared.contracts.catalogue import ENSEMBLES
+from shared.contracts.problems import Notice, Problem
+from shared.contracts.states import CandidateStatus, Stage, TaskStatus, TaskType
+from shared.contracts.training import Best, Candidate, Task
 from shared.db.candidates import leaderboard_row
 
 COLUMNS = """

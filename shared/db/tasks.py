@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import Notice, Plan, Problem, Stage, Task, TaskStatus, TrainRequest, first_uuid7
+from shared.contracts.problems import Notice, Problem
+from shared.contracts.states import Stage, TaskStatus, first_uuid7
+from shared.contracts.training import Plan, Task, TrainRequest
 from shared.db.pool import NEWEST, Connection, claims
 from shared.db.task_view import COLUMNS, task_from_row
 

@@ -30,7 +30,10 @@ from services.trainer.ensembling import NotWorthwhile
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.steps import STEPS
 from services.trainer.table_limits import TableLimits
-from shared.contracts import ENSEMBLES, MODELS, Plan, Profile, TaskType, TrainRequest
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.files import Profile
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import TrainyardError
 
 TITLE = "A large table"

@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from services.trainer import plan, table
 from services.trainer.profile import profile
-from shared.contracts import Notice, TrainRequest
+from shared.contracts.problems import Notice
+from shared.contracts.training import TrainRequest
 from shared.errors import TrainyardError
 from tests.bench import report
 from tests.bench.leak_kinds import KINDS, Kind

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from tests.bench import product, report
 from tests.bench.product import Product
 from tests.bench.queueing import replay, waits, workload

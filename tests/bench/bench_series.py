@@ -34,7 +34,9 @@ from services.trainer import (
 )
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, FitOutcome, Member
 from services.trainer.series_deadline import OutOfTime, within
-from shared.contracts import ENSEMBLES, MODELS, Plan, TaskType, TrainRequest
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import CannotTrain
 from tests.bench.models import environments
 from tests.bench.report import table

@@ -22,7 +22,8 @@ import uvloop
 from msgspec import Struct
 
 from deploy import embedded, ports
-from shared.contracts import MODELS, Stage, TaskType
+from shared.contracts.catalogue import MODELS
+from shared.contracts.states import Stage, TaskType
 from shared.db import candidates, tasks
 from shared.db.migrate import migrate
 from shared.db.pool import open_database

@@ -29,7 +29,10 @@ from services.trainer.outcome import (
     Member,
     Progress,
 )
-from shared.contracts import ENSEMBLES, METRICS, Plan, PlotData, Profile, TrainRequest
+from shared.contracts.catalogue import ENSEMBLES, METRICS
+from shared.contracts.files import Profile
+from shared.contracts.results import PlotData
+from shared.contracts.training import Plan, TrainRequest
 
 SCRIPT = "script.json"
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.contracts import ENSEMBLES
+from shared.contracts.catalogue import ENSEMBLES
 from tests.chaos import audit
 from tests.chaos.fleet import TRAINERS, Fleet, alive, wait_for
 from tests.chaos.ledger import Entry

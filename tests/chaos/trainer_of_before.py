@@ -6,7 +6,7 @@ import uvloop
 
 from services.trainer.__main__ import main
 from services.trainer.steps import STEPS
-from shared.contracts import MODELS
+from shared.contracts.catalogue import MODELS
 from tests.chaos.trainer import PRELOAD, REPLACED
 
 UNKNOWN = "random_forest"

@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.embedded import load_credentials
 from deploy.monitoring.grafana import DASHBOARDS
 from deploy.monitoring.panels import Dashboard
-from shared.contracts import MODELS, JobKind
+from shared.contracts.catalogue import MODELS
+from shared.contracts.states import JobKind
 from tests.e2e.person import Person
 from tests.e2e.stack import Stack
 from tests.integration.otlp import Got, Receiver

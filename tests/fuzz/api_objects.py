@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import httpx
 from msgspec import Struct
 
-from shared.contracts import ColumnProfile, Profile, TaskType
+from shared.contracts.files import ColumnProfile, Profile
+from shared.contracts.states import TaskType
 from shared.db import bundles, files
 from shared.db.pool import Database
 from shared.storage import bundle_key

@@ -19,7 +19,8 @@ from services.trainer.outcome import Progress
 from services.trainer.plan import plan
 from services.trainer.profile import profile
 from services.trainer.table_limits import TableLimits
-from shared.contracts import Profile, TrainRequest
+from shared.contracts.files import Profile
+from shared.contracts.training import TrainRequest
 from shared.errors import TrainyardError
 
 STEPS = {"read_all": "tests.fuzz.steps:read_all"}

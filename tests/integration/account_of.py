@@ -10,7 +10,7 @@ import httpx
 from msgspec import Struct
 
 from services.packager.erase import EraseJobs
-from shared.contracts import JobKind, TaskStatus
+from shared.contracts.states import JobKind, TaskStatus
 from shared.db import jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database

@@ -9,7 +9,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from shared.contracts import MODELS, Notice, Plan, Stage, TaskStatus, TaskType
+from shared.contracts.catalogue import MODELS
+from shared.contracts.problems import Notice
+from shared.contracts.states import Stage, TaskStatus, TaskType
+from shared.contracts.training import Plan
 from shared.db import candidates, tasks
 from shared.db.pool import Database
 from shared.storage import model_key, plot_key, report_key

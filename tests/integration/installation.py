@@ -14,7 +14,7 @@ import asyncpg
 
 from services.packager.jobs import PackagerJobs
 from shared.backup import tables
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import bundles
 from shared.db.migrate import migrate
 from shared.db.pool import Database, open_database

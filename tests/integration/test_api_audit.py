@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from services.packager.sweep import Sweep
-from shared.contracts import AuditAction
+from shared.contracts.accounts import AuditAction
 from shared.db.pool import Database
 from shared.errors import DatabaseUnavailable
 from shared.resources import Resources

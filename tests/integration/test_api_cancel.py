@@ -8,7 +8,7 @@ import uuid
 import httpx
 import pytest
 
-from shared.contracts import JobKind, TaskStatus
+from shared.contracts.states import JobKind, TaskStatus
 from shared.db import jobs, tasks
 from shared.db.pool import Database
 from tests.integration import api_runs

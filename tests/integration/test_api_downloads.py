@@ -9,7 +9,7 @@ import uuid
 import httpx
 import pytest
 
-from shared.contracts import TaskStatus
+from shared.contracts.states import TaskStatus
 from shared.db import bundles
 from shared.db.pool import Database
 from shared.storage import bundle_key, model_key

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from services.api.routes import status
-from shared.contracts import Stage, TaskStatus
+from shared.contracts.states import Stage, TaskStatus
 from shared.db import tasks
 from shared.db.pool import Database
 from shared.queue import announce

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from shared.contracts import Profile
+from shared.contracts.files import Profile
 from shared.db import files
 from shared.db.pool import Database
 from shared.storage import dataset_key

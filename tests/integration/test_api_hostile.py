@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from shared.contracts import ColumnProfile, Profile
+from shared.contracts.files import ColumnProfile, Profile
 from shared.db import files
 from shared.db.pool import Database
 from tests.integration import api_client, api_runs

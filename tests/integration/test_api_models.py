@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import models
 from shared.db.pool import Database
 from tests.integration import api_runs

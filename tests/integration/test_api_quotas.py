@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import jobs, quotas
 from shared.db.pool import Database
 from tests.databases import new_user

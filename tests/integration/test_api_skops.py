@@ -10,7 +10,8 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.contracts import NOT_SCIKIT_LEARN, ConversionFormat
+from shared.contracts.downloads import NOT_SCIKIT_LEARN
+from shared.contracts.states import ConversionFormat
 from shared.db import conversions, jobs, models
 from shared.db.pool import Database
 from shared.storage import skops_key

@@ -9,7 +9,9 @@ import uuid
 import httpx
 import pytest
 
-from shared.contracts import ColumnProfile, Profile, Stage, TaskType, TrainRequest
+from shared.contracts.files import ColumnProfile, Profile
+from shared.contracts.states import Stage, TaskType
+from shared.contracts.training import TrainRequest
 from shared.db import files, tasks
 from shared.db.pool import Database
 from tests.integration import api_runs

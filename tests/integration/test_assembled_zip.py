@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from services.packager.jobs import PackagerJobs
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import account
 from shared.db.pool import Database
 from shared.resources import Resources

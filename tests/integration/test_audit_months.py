@@ -14,7 +14,8 @@ import pytest
 
 from services.packager.sweep import MONTH_S, WHOLE_MONTHS_FROM_S, Sweep
 from shared.backup import tables
-from shared.contracts import AuditAction, uuid7
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import uuid7
 from shared.db import account, audit, migrate
 from shared.db.audit import Deed
 from shared.db.pool import Database, open_database

@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.api import backlog as api_backlog
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import backlog, jobs
 from shared.db.pool import Database
 from shared.metrics import QUEUE_AGE, QUEUE_DEPTH, show_backlog

@@ -19,7 +19,7 @@ from shared.backup.archive import MANIFEST, Archive, Manifest
 from shared.backup.check import Report, check
 from shared.backup.restore import restore
 from shared.backup.take import take
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import backups, jobs
 from shared.db.migrate import migrate, migrations
 from shared.errors import ConfigurationError, StorageCorrupt

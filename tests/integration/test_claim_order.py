@@ -8,7 +8,7 @@ import uuid
 import asyncpg
 import pytest
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import jobs
 from shared.db.pool import Database
 from tests.bench.queueing.discipline import FairQueue, Job

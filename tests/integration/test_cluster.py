@@ -30,7 +30,8 @@ from services.trainer.scratch import Scratch
 from services.trainer.steps import STEPS
 from services.trainer.workbench import Workbench
 from shared import needs
-from shared.contracts import TERMINAL, JobKind, Task, TaskStatus, TrainRequest, uuid7
+from shared.contracts.states import TERMINAL, JobKind, TaskStatus, uuid7
+from shared.contracts.training import Task, TrainRequest
 from shared.db import candidates, files, jobs, tasks
 from shared.db.pool import Database, open_database
 from shared.resources import Resources, open_resources

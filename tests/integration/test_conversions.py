@@ -29,7 +29,7 @@ from services.trainer.outcome import Example, FitOutcome
 from services.trainer.scratch import Scratch
 from services.trainer.steps import STEPS
 from services.trainer.workbench import Stopped, Workbench
-from shared.contracts import ConversionFormat, JobKind, TaskStatus
+from shared.contracts.states import ConversionFormat, JobKind, TaskStatus
 from shared.db import candidates, conversions, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database

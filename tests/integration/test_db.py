@@ -11,18 +11,11 @@ import pytest
 import structlog
 
 from shared import needs
-from shared.contracts import (
-    MODELS,
-    JobKind,
-    ModelPatch,
-    Plan,
-    Problem,
-    Stage,
-    TaskStatus,
-    TaskType,
-    TrainRequest,
-    uuid7,
-)
+from shared.contracts.catalogue import MODELS
+from shared.contracts.problems import Problem
+from shared.contracts.registry import ModelPatch
+from shared.contracts.states import JobKind, Stage, TaskStatus, TaskType, uuid7
+from shared.contracts.training import Plan, TrainRequest
 from shared.db import bundles, candidates, files, jobs, migrate, models, tasks
 from shared.db.pool import Database
 from shared.errors import ConfigurationError, DatabaseUnavailable

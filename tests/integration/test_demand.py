@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.env import PROJECT
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import jobs
 from shared.db.migrate import migrate
 from shared.db.pool import Connection, Database

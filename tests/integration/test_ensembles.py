@@ -22,7 +22,9 @@ from services.trainer.jobs import TrainerJobs
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, Example, FitOutcome
 from services.trainer.sweep import Sweep
 from services.trainer.workbench import Workbench
-from shared.contracts import ENSEMBLES, METRICS, MODELS, JobKind, Plan, Stage, Task, TaskStatus, TaskType
+from shared.contracts.catalogue import ENSEMBLES, METRICS, MODELS
+from shared.contracts.states import JobKind, Stage, TaskStatus, TaskType
+from shared.contracts.training import Plan, Task
 from shared.db import candidates, jobs, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database

@@ -11,7 +11,7 @@ import pytest
 
 from services.packager.erase import EraseJobs
 from services.packager.export import ExportJobs
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import account, jobs
 from shared.db.pool import Database
 from shared.errors import LeaseLost, StorageUnavailable

@@ -17,7 +17,7 @@ import pytest
 from services.packager.export import AccountGoes, ExportJobs
 from services.packager.orphans import remove_orphans
 from services.packager.sweep import Sweep
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import account, jobs
 from shared.db.pool import Database
 from shared.errors import LeaseLost, StorageUnavailable

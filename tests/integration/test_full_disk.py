@@ -20,7 +20,7 @@ from deploy.processes import Running
 from services.trainer.cache import TableCache
 from services.trainer.room import telling
 from services.trainer.scratch import Scratch
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import files, jobs
 from shared.db.jobs import Job
 from shared.db.migrate import migrate

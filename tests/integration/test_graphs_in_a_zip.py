@@ -10,7 +10,7 @@ import pytest
 
 from services.packager import jobs as packager_jobs
 from services.packager.jobs import PackagerJobs
-from shared.contracts import ConversionFormat, JobKind
+from shared.contracts.states import ConversionFormat, JobKind
 from shared.db import conversions, jobs
 from shared.db.pool import Database
 from shared.resources import Resources

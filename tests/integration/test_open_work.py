@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.db import account, api_keys, audit, candidates, files, jobs, tasks
 from shared.db.pool import Connection, Database
 

@@ -14,7 +14,7 @@ import pytest
 from services.packager.jobs import PackagerJobs, RunGoesOn
 from services.packager.orphans import remove_orphans
 from services.packager.sweep import Sweep
-from shared.contracts import JobKind, Stage, TaskStatus, TaskType, uuid7
+from shared.contracts.states import JobKind, Stage, TaskStatus, TaskType, uuid7
 from shared.db import audit, bundles, candidates, files, jobs, models, tasks
 from shared.db.jobs import Job
 from shared.db.pool import Database

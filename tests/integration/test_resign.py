@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from services.packager.jobs import PackagerJobs
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import signatures
 from shared.db.pool import Database
 from shared.errors import ArtifactRefused

@@ -13,7 +13,7 @@ from litestar.routes import HTTPRoute
 
 from services.api.auth import PUBLIC
 from services.api.scopes import granted, needed
-from shared.contracts import Scope
+from shared.contracts.accounts import Scope
 from tests.integration.api_client import Api, service_token, token
 
 ADMIN = re.compile(r"/auth/api-keys|/account|/audit")

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from services.packager.jobs import PackagerJobs
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import models
 from shared.db.pool import Database
 from shared.errors import ArtifactRefused, StorageCorrupt

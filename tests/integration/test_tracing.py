@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from shared import observing, tracing
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import files, jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database, claims

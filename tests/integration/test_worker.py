@@ -16,7 +16,7 @@ import pytest
 from arq.connections import ArqRedis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import files, jobs
 from shared.db.jobs import Job
 from shared.db.pool import Database

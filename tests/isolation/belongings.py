@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from tests.integration.api_runs import PLAN
 
 TASK_STATES = ("queued", "running", "completed", "failed", "cancelled", "deleted")

@@ -11,19 +11,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 import shared.db
-from shared.contracts import (
-    MODELS,
-    AuditAction,
-    ConversionFormat,
-    JobKind,
-    ModelPatch,
-    Problem,
-    Stage,
-    TaskStatus,
-    TaskType,
-    TrainRequest,
-    uuid7,
-)
+from shared.contracts.accounts import AuditAction
+from shared.contracts.catalogue import MODELS
+from shared.contracts.problems import Problem
+from shared.contracts.registry import ModelPatch
+from shared.contracts.states import ConversionFormat, JobKind, Stage, TaskStatus, TaskType, uuid7
+from shared.contracts.training import TrainRequest
 from shared.db import audit, idempotency
 from shared.db.jobs import Job
 from shared.signing import Signature

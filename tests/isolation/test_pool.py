@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.db import files, quotas, tasks
 from shared.db.pool import Database, open_database
 from shared.errors import DatabaseUnavailable

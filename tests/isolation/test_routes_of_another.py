@@ -16,7 +16,7 @@ import pytest
 from msgspec import Struct
 
 from services.api.paging import id_cursor, offset_cursor
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.db import tasks
 from shared.db.pool import Connection, Database
 from shared.storage import bundle_key

@@ -11,7 +11,7 @@ import uuid
 import asyncpg
 import pytest
 
-from shared.contracts import JobKind, uuid7
+from shared.contracts.states import JobKind, uuid7
 from shared.db import models
 from shared.db.pool import Database
 from tests.isolation.belongings import Belongings, dump, give

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from services.api.auth import Identity
 from services.api.handover import FILE_POLICY, Download, hand_over
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.errors import ConfigurationError, ModelNotFound
 from shared.settings import S3, load, reveal
 from shared.storage import (

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from prometheus_client import REGISTRY
 
 from services.trainer.step_record import ENDS
-from shared.contracts import MODELS, JobKind
+from shared.contracts.catalogue import MODELS
+from shared.contracts.states import JobKind
 from shared.metrics import OUTCOMES
 from tests.monitoring import promql
 

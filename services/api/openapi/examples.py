@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import (
-    METRICS,
-    MODELS,
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.states import (
     BundleStatus,
     CandidateStatus,
     ConversionFormat,

@@ -22,17 +22,9 @@ from services.api.problems import responses
 from services.api.routes.downloads import GET_AND_HEAD
 from services.api.scopes import SCOPE
 from services.api.waiting import Prefer, built, not_yet, still_built, wait_s
-from shared.contracts import (
-    Account,
-    AccountLimits,
-    AuditAction,
-    AuditEntry,
-    BundleStatus,
-    Deletion,
-    Export,
-    JobKind,
-    Scope,
-)
+from shared.contracts.accounts import Account, AccountLimits, AuditAction, AuditEntry, Deletion, Scope
+from shared.contracts.downloads import Export
+from shared.contracts.states import BundleStatus, JobKind
 from shared.db import account, audit, jobs, quotas
 from shared.db.pool import without_nulls
 from shared.errors import ExportFailed, ExportNotFound, InvalidRequest, ModelNotFound, StorageUnavailable

@@ -22,7 +22,8 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import room_for_a_key
 from services.api.scopes import SCOPE
-from shared.contracts import ApiKey, ApiKeyRequest, AuditAction, NewApiKey, Scope, uuid7
+from shared.contracts.accounts import ApiKey, ApiKeyRequest, AuditAction, NewApiKey, Scope
+from shared.contracts.states import uuid7
 from shared.db import api_keys
 from shared.errors import (
     ApiKeyNotFound,

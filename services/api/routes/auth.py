@@ -21,7 +21,7 @@ from services.api.context import Context
 from services.api.problems import responses
 from services.api.tokens import Claims
 from services.api.wording import EMAIL
-from shared.contracts import AuditAction
+from shared.contracts.accounts import AuditAction
 from shared.db.audit import insert_alone
 from shared.errors import (
     ConfigurationError,

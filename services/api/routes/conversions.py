@@ -18,15 +18,8 @@ from services.api.handover import PICKLE, Download, hand_over
 from services.api.problems import responses
 from services.api.waiting import AGAIN_S, built, not_yet
 from shared import needs
-from shared.contracts import (
-    Conversion,
-    ConversionFormat,
-    ConversionStatus,
-    JobKind,
-    TaskType,
-    not_onnx,
-    not_skops,
-)
+from shared.contracts.downloads import Conversion, not_onnx, not_skops
+from shared.contracts.states import ConversionFormat, ConversionStatus, JobKind, TaskType
 from shared.db import candidates, conversions, jobs, tasks
 from shared.db.pool import Connection, without_nulls
 from shared.errors import (

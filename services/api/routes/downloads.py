@@ -19,18 +19,17 @@ from services.api.problems import responses
 from services.api.routes import conversions
 from services.api.routes.conversions import Format
 from services.api.waiting import AGAIN_S, Prefer, built, not_yet, still_built, wait_s
-from shared.contracts import (
+from shared.contracts.downloads import Bundle, Conversion
+from shared.contracts.states import (
     BEST_MODEL,
     TERMINAL,
-    Bundle,
     BundleStatus,
     CandidateStatus,
-    Conversion,
     ConversionFormat,
     JobKind,
-    Plan,
     TaskStatus,
 )
+from shared.contracts.training import Plan
 from shared.db import bundles, candidates, jobs, tasks
 from shared.db.pool import Connection, without_nulls
 from shared.errors import (

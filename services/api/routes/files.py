@@ -23,7 +23,9 @@ from services.api.paging import Cursor, Limit, Page, after_id, id_cursor
 from services.api.problems import responses
 from services.api.quotas import bytes_left, full, room_for_bytes
 from services.api.upload import FRAME_BYTES, Upload, receive
-from shared.contracts import AuditAction, File, JobKind, Preview, Profile, uuid7
+from shared.contracts.accounts import AuditAction
+from shared.contracts.files import File, Preview, Profile
+from shared.contracts.states import JobKind, uuid7
 from shared.db import files, jobs
 from shared.errors import (
     Conflict,

@@ -31,19 +31,10 @@ from services.api.routes import conversions
 from services.api.routes.conversions import Format
 from services.api.routes.downloads import GET_AND_HEAD, ended
 from services.api.waiting import Prefer, still_built, wait_s
-from shared.contracts import (
-    AuditAction,
-    Conversion,
-    ConversionFormat,
-    JobKind,
-    Model,
-    ModelPatch,
-    ModelStats,
-    ModelStatus,
-    SaveRequest,
-    TaskType,
-    uuid7,
-)
+from shared.contracts.accounts import AuditAction
+from shared.contracts.downloads import Conversion
+from shared.contracts.registry import Model, ModelPatch, ModelStats, SaveRequest
+from shared.contracts.states import ConversionFormat, JobKind, ModelStatus, TaskType, uuid7
 from shared.db import candidates, jobs, models
 from shared.errors import (
     Conflict,

@@ -23,7 +23,8 @@ from services.api.long_poll import Seen
 from services.api.problems import responses
 from services.api.run_log import MOST_DEEDS, entries
 from services.api.tokens import Claims
-from shared.contracts import TERMINAL, RunLog, Task, TaskStatus
+from shared.contracts.states import TERMINAL, TaskStatus
+from shared.contracts.training import RunLog, Task
 from shared.db import audit, candidates, tasks
 from shared.errors import DatabaseUnavailable, InvalidRequest, TaskNotFound
 

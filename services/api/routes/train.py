@@ -23,20 +23,11 @@ from services.api.problems import responses
 from services.api.quotas import room_for_a_run
 from shared import needs
 from shared.check_request import by_slug, check_request
-from shared.contracts import (
-    MODELS,
-    TERMINAL,
-    AuditAction,
-    File,
-    JobKind,
-    ModelChoice,
-    Profile,
-    Task,
-    TaskStatus,
-    TaskType,
-    TrainRequest,
-    uuid7,
-)
+from shared.contracts.accounts import AuditAction
+from shared.contracts.catalogue import MODELS, ModelChoice
+from shared.contracts.files import File, Profile
+from shared.contracts.states import TERMINAL, JobKind, TaskStatus, TaskType, uuid7
+from shared.contracts.training import Task, TrainRequest
 from shared.db import files, jobs, tasks
 from shared.db.pool import Connection
 from shared.errors import (

@@ -1,6 +1,6 @@
 """What can be fitted: one function a model, from a plan to an unfitted scikit-learn estimator.
 
-The slugs are those of `shared.contracts.MODELS`; a test holds the two together.
+The slugs are those of `shared.contracts.catalogue.MODELS`; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 from sklearn.pipeline import Pipeline
 
 from services.trainer.prepare import Columns
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 from shared.errors import CannotTrain
 
 Shape = Literal["plain", "log", "log1p"]

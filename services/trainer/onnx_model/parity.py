@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 
 from services.trainer.onnx_model import cleaning
 from services.trainer.onnx_model.build import Built, margin
-from shared.contracts import Parity
+from shared.contracts.downloads import Parity
 from shared.errors import NotConvertible
 
 MOST_ROWS = 2_000

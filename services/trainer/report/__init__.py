@@ -17,7 +17,11 @@ from msgspec import Struct
 from services.trainer.outcome import FitOutcome
 from services.trainer.report import card, requirements
 from shared import leaderboard
-from shared.contracts import LeaderboardRow, Notice, Plan, Profile, TaskType, TrainRequest
+from shared.contracts.files import Profile
+from shared.contracts.problems import Notice
+from shared.contracts.results import LeaderboardRow
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 
 
 class ReportContext(Struct, kw_only=True):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from services.trainer.report.markdown import code, plain, table
-from shared.contracts import UNSET, Notice, TaskType
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
 
 if TYPE_CHECKING:
     from services.trainer.report import ReportContext

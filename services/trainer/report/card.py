@@ -12,7 +12,10 @@ import msgspec
 from services.trainer.report import advice, certainty, usage
 from services.trainer.report.glossary import METRIC_MEANING
 from services.trainer.report.markdown import code, fenced, plain, table
-from shared.contracts import METRICS, CandidateStatus, LeaderboardRow, Plan, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.results import LeaderboardRow
+from shared.contracts.states import CandidateStatus, TaskType
+from shared.contracts.training import Plan
 
 if TYPE_CHECKING:
     from services.trainer.report import ReportContext

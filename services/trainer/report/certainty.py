@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shared.contracts import CandidateStatus, Intervals, LeaderboardRow, Plan, TaskType, Uncertainty
+from shared.contracts.results import Intervals, LeaderboardRow, Uncertainty
+from shared.contracts.states import CandidateStatus, TaskType
+from shared.contracts.training import Plan
 
 
 def of_score(

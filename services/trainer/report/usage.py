@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from services.trainer.report.markdown import code, fenced, table
-from shared.contracts import ENSEMBLES, Plan, TaskType
+from shared.contracts.catalogue import ENSEMBLES
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 
 if TYPE_CHECKING:
     from services.trainer.report import ReportContext

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from shared.contracts import uuid7
+from shared.contracts.states import uuid7
 from shared.db import audit, candidates, migrate, tasks
 from shared.db.pool import Database, open_database
 from shared.errors import TrainyardError

@@ -17,7 +17,8 @@ from typing import Any
 import asyncpg
 from msgspec import Struct
 
-from shared.contracts import AuditAction, JobKind, uuid7
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import JobKind, uuid7
 from shared.db import account, audit, candidates, jobs, pool, tasks
 from shared.db.audit import Deed
 from shared.db.pool import claims

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 
 User = Hashable
 NEVER = -math.inf

@@ -16,7 +16,7 @@ from typing import Any
 import simpy
 from msgspec import Struct, field
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from tests.bench.queueing.discipline import FairQueue, Job, Queue
 from tests.bench.queueing.workload import Run
 

@@ -16,7 +16,7 @@ import asyncpg
 import httpx
 from msgspec import Struct, field
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from tests.bench.product import Product
 from tests.bench.queueing.workload import Run
 from tests.bench.runs import BUDGET_S

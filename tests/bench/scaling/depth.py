@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import psutil
 
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.db import backlog, jobs
 from tests.bench.scaling.footprint import Depth, Net
 

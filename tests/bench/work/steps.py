@@ -12,7 +12,8 @@ import joblib
 
 from services.trainer.outcome import MODEL_FILE, Example, FitOutcome, Progress
 from services.trainer.table_rows import read
-from shared.contracts import METRICS, Plan
+from shared.contracts.catalogue import METRICS
+from shared.contracts.training import Plan
 from tests.bench.work import fits, lengths
 
 MIB = 2**20

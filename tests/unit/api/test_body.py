@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from services.api.body import checked, faults, parse
 from services.api.routes.auth import DevLogin
-from shared.contracts import ApiKeyRequest, ModelPatch, SaveRequest, TrainRequest
+from shared.contracts.accounts import ApiKeyRequest
+from shared.contracts.registry import ModelPatch, SaveRequest
+from shared.contracts.training import TrainRequest
 from shared.errors import InvalidRequest, MalformedRequest
 
 ID = str(uuid.UUID(int=1))

@@ -17,7 +17,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from services.api.app import create_app
 from services.api.context import load_settings
-from shared.contracts import METRICS, LeaderboardRow
+from shared.contracts.catalogue import METRICS
+from shared.contracts.results import LeaderboardRow
 
 PROBLEM_JSON = "application/problem+json"
 READY = ("GET /health/ready", "503")

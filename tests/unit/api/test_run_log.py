@@ -9,16 +9,9 @@ import msgspec
 import pytest
 
 from services.api.run_log import entries
-from shared.contracts import (
-    AuditAction,
-    LogEntry,
-    Stage,
-    Task,
-    TaskStatus,
-    TaskType,
-    TrainRequest,
-    uuid7,
-)
+from shared.contracts.accounts import AuditAction
+from shared.contracts.states import Stage, TaskStatus, TaskType, uuid7
+from shared.contracts.training import LogEntry, Task, TrainRequest
 
 BEGAN = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
 

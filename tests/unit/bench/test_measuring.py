@@ -15,7 +15,8 @@ import pytest
 import uvloop
 
 from services.trainer.outcome import MODEL_FILE
-from shared.contracts import MODELS, TaskType
+from shared.contracts.catalogue import MODELS
+from shared.contracts.states import TaskType
 from tests.bench import memory, report
 from tests.bench.http_load import content_length, per_second, request, seconds_each
 from tests.bench.product import tree_seconds

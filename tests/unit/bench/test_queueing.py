@@ -13,7 +13,7 @@ import pytest
 
 from services.trainer import __main__ as trainer
 from services.trainer import fitting
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.settings import Worker
 from tests.bench import bench_queue
 from tests.bench.queueing import closed_form, fleet, waits, workload

@@ -32,9 +32,9 @@ def test_which_node_is_recent(version: str, recent: bool) -> None:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One with little in it, and a Node that builds by writing down what it was told."""
     web = tmp_path / "services" / "web"
-    for folder in ("services/api", "shared", "services/web/src/api"):
+    for folder in ("services/api", "shared/contracts", "services/web/src/api"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "shared" / "contracts.py").write_text("A = 1\n")
+    (tmp_path / "shared" / "contracts" / "files.py").write_text("A = 1\n")
     (web / "package-lock.json").write_text("{}")
     (web / "src" / "main.tsx").write_text("render()")
     monkeypatch.setattr(dashboard, "PROJECT", tmp_path)
@@ -70,7 +70,7 @@ def test_it_is_built_once_and_again_where_something_changed(project: Path) -> No
     assert told(project) == ["ci", "build"]
     assert dashboard.main([]) == 0
     assert told(project) == []
-    for changed in ("services/web/src/main.tsx", "shared/contracts.py", "services/web/src/new.tsx"):
+    for changed in ("services/web/src/main.tsx", "shared/contracts/files.py", "services/web/src/new.tsx"):
         (project / changed).write_text("something else")
         assert dashboard.main([]) == 0
         assert told(project) == ["build"], changed

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, generate_latest
 from deploy.env import PROJECT
 from services.trainer import step_record
 from shared import metrics
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from tests.monitoring import known
 from tests.monitoring.prometheus import MONITORING, here
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from shared.check_request import check_request, suggested_task_type, task_type_of
-from shared.contracts import ColumnProfile, Profile, TaskType, TrainRequest, ValueCount
+from shared.contracts.files import ColumnProfile, Profile, ValueCount
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 
 ROWS = 100
 

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import leaderboard
-from shared.contracts import HEADLINE, METRICS, CandidateStatus, LeaderboardRow, TaskType, Uncertainty
+from shared.contracts.catalogue import HEADLINE, METRICS
+from shared.contracts.results import LeaderboardRow, Uncertainty
+from shared.contracts.states import CandidateStatus, TaskType
 
 CLASSIFICATION = TaskType.CLASSIFICATION
 

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 
 from shared import needs
-from shared.contracts import METRICS, MODELS, TaskType, TrainRequest
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.states import TaskType
+from shared.contracts.training import TrainRequest
 
 FILE = uuid.UUID(int=1)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 from shared.errors import CannotTrain, InvalidRequest
 
 

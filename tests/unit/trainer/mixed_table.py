@@ -9,7 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from services.trainer import split
-from shared.contracts import HEADLINE, Plan, TaskType
+from shared.contracts.catalogue import HEADLINE
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 
 ROLES = {
     "size": "numeric",

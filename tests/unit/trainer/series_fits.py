@@ -12,7 +12,9 @@ from statsmodels.datasets import macrodata
 
 from services.trainer import fit_series, series
 from services.trainer.outcome import FitOutcome
-from shared.contracts import ENSEMBLES, MODELS, Plan, TaskType
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 
 SLUGS = [
     slug for slug, choice in MODELS[TaskType.TIME_SERIES].items() if choice.default and slug not in ENSEMBLES

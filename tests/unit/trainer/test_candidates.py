@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from services.trainer import candidates, evaluate, prepare
-from shared.contracts import ENSEMBLES, MODELS, TaskType
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.states import TaskType
 from shared.errors import CannotTrain
 from tests.unit.trainer import mixed_table
 

@@ -6,7 +6,9 @@ import msgspec
 
 from services.trainer import finish
 from services.trainer.report import certainty
-from shared.contracts import CandidateStatus, Intervals, LeaderboardRow, Plan, TaskType, Uncertainty
+from shared.contracts.results import Intervals, LeaderboardRow, Uncertainty
+from shared.contracts.states import CandidateStatus, TaskType
+from shared.contracts.training import Plan
 
 PLAN = Plan(
     task_type=TaskType.CLASSIFICATION,

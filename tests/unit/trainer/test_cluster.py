@@ -26,7 +26,8 @@ from services.trainer.cluster import FREE, TEST, Link
 from services.trainer.plan import plan
 from services.trainer.profile import profile
 from services.trainer.steps import Laid
-from shared.contracts import Plan, TaskType, TrainRequest
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import ClusterFailed, ConfigurationError
 from shared.settings import Cluster as Settings
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.trainer import conformal
-from shared.contracts import Intervals
+from shared.contracts.results import Intervals
 
 
 def uneven(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,9 @@ from sklearn.preprocessing import FunctionTransformer
 from services.trainer import candidates, convert, fit, loading, prepare
 from services.trainer.explain import example as example_of
 from services.trainer.outcome import MODEL_FILE, SKOPS_FILE, Example
-from shared.contracts import ENSEMBLES, MODELS, NOT_SCIKIT_LEARN, TaskType
+from shared.contracts.catalogue import ENSEMBLES, MODELS
+from shared.contracts.downloads import NOT_SCIKIT_LEARN
+from shared.contracts.states import TaskType
 from shared.errors import NotConvertible, StorageCorrupt
 from tests.unit.trainer import mixed_table
 

@@ -18,7 +18,9 @@ from services.trainer import ensemble_fit, evaluate, fit, predictions, table_row
 from services.trainer.ensemble import AVERAGE, STACK
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Importance, Member
 from services.trainer.predictions import Predictions
-from shared.contracts import METRICS, MODELS, Plan, TaskType
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from shared.errors import StorageCorrupt
 from tests.unit.trainer import mixed_table
 from tests.unit.trainer.test_fit import PREDICT_EXAMPLE

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from services.trainer import evaluate
-from shared.contracts import METRICS, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.states import TaskType
 
 TRUTH = np.array(["a", "a", "b", "b"], dtype=object)
 GUESS = np.array(["a", "b", "b", "b"], dtype=object)

@@ -8,7 +8,8 @@ import pytest
 
 from services.trainer.evaluate_series import evaluate
 from services.trainer.series import MEAN, Columns
-from shared.contracts import METRICS, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.states import TaskType
 
 NAMES = Columns(id="shop", time="day", target="sold")
 

@@ -10,7 +10,7 @@ import pytest
 
 from services.trainer import conformal, explained, fit
 from services.trainer.outcome import FitOutcome
-from shared.contracts import PlotKind, TaskType
+from shared.contracts.states import PlotKind, TaskType
 from tests.unit.trainer import mixed_table
 
 OF_CLASSES = {"confusion_matrix", "roc_curve", "precision_recall_curve", "calibration_curve", "lift_curve"}

@@ -16,7 +16,10 @@ from services.trainer import budget, fit, prepare, search, table_rows, validatio
 from services.trainer.candidate import Candidate
 from services.trainer.candidates import Settings
 from services.trainer.outcome import MODEL_FILE, FitOutcome
-from shared.contracts import METRICS, Notice, Plan, TaskType
+from shared.contracts.catalogue import METRICS
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from shared.errors import CannotTrain
 from tests.unit.trainer import mixed_table
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import UNSET
 from statsforecast.utils import AirPassengersDF
 from statsmodels.datasets import co2, sunspots
 
@@ -20,7 +21,8 @@ from services.trainer.budget import Clock
 from services.trainer.candidates import time_series
 from services.trainer.outcome import MODEL_FILE, FitOutcome
 from services.trainer.report import predict
-from shared.contracts import ENSEMBLES, METRICS, MODELS, UNSET, TaskType
+from shared.contracts.catalogue import ENSEMBLES, METRICS, MODELS
+from shared.contracts.states import TaskType
 from shared.errors import CannotTrain
 from tests.unit.trainer.series_fits import SLUGS, air, fitted, macro, plan_for
 

@@ -15,7 +15,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_
 from services.trainer import leakage_sample, split, table, table_copies, table_rows
 from services.trainer import plan as plan_module
 from services.trainer.profile import profile
-from shared.contracts import Notice, Plan, TaskType, TrainRequest
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import CannotTrain
 
 GUARD = {

@@ -29,7 +29,8 @@ from services.trainer import candidates, convert_onnx, prepare
 from services.trainer.onnx_model import cleaning, parity
 from services.trainer.onnx_model.build import BLOCKS_KEY, Built, build
 from services.trainer.outcome import ONNX_FILE
-from shared.contracts import Parity, TaskType
+from shared.contracts.downloads import Parity
+from shared.contracts.states import TaskType
 from shared.errors import NotConvertible, StorageCorrupt
 from tests.unit.trainer import mixed_table
 

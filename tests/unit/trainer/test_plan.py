@@ -15,7 +15,10 @@ from sklearn.datasets import load_diabetes, load_iris, load_wine
 from services.trainer import plan as plan_module
 from services.trainer import split, table
 from services.trainer.profile import profile
-from shared.contracts import MODELS, Notice, Plan, TaskType, TrainRequest
+from shared.contracts.catalogue import MODELS
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from shared.errors import CannotTrain, InvalidRequest
 
 CLASSES, NUMBERS = TaskType.CLASSIFICATION, TaskType.REGRESSION

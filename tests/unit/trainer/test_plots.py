@@ -22,7 +22,8 @@ from services.trainer import conformal, drawing, plots
 from services.trainer.drawing import LABEL_LENGTH, shown
 from services.trainer.learning_curve import Points
 from services.trainer.outcome import Importance
-from shared.contracts import PlotData, TaskType
+from shared.contracts.results import PlotData
+from shared.contracts.states import TaskType
 
 CURVES = ["roc_curve", "precision_recall_curve", "calibration_curve", "lift_curve"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from services.trainer import table
 from services.trainer.preview import LONGEST, MOST_CHARACTERS, preview
-from shared.contracts import Preview
+from shared.contracts.files import Preview
 
 
 def decoded(folder: Path, text: str) -> Path:

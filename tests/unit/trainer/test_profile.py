@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import UNSET
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 
 from services.trainer import profile as profile_module
 from services.trainer import table
 from services.trainer.profile import profile
-from shared.contracts import UNSET, ColumnProfile, Profile, TaskType
+from shared.contracts.files import ColumnProfile, Profile
+from shared.contracts.states import TaskType
 
 N = 300
 

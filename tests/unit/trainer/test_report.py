@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import UNSET
 from packaging.requirements import Requirement
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -35,23 +36,12 @@ from services.trainer.outcome import Example, FitOutcome, Importance
 from services.trainer.report import ReportContext, advice, card, requirements
 from services.trainer.report.glossary import METRIC_MEANING
 from shared import leaderboard
-from shared.contracts import (
-    METRICS,
-    MODELS,
-    UNSET,
-    CandidateStatus,
-    ColumnProfile,
-    Intervals,
-    LeaderboardRow,
-    Notice,
-    Plan,
-    PlotData,
-    PlotKind,
-    Profile,
-    TaskType,
-    TrainRequest,
-    uuid7,
-)
+from shared.contracts.catalogue import METRICS, MODELS
+from shared.contracts.files import ColumnProfile, Profile
+from shared.contracts.problems import Notice
+from shared.contracts.results import Intervals, LeaderboardRow, PlotData
+from shared.contracts.states import CandidateStatus, PlotKind, TaskType, uuid7
+from shared.contracts.training import Plan, TrainRequest
 
 LABELS = ["Adélie", "=Gentoo"]
 

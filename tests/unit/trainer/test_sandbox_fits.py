@@ -14,7 +14,8 @@ from services.trainer.child import Children
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.steps import STEPS
 from services.trainer.table_limits import TableLimits
-from shared.contracts import Plan, TaskType
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from tests.unit.trainer import mixed_table
 
 SECONDS, MEMORY = 200, 2 * 2**30

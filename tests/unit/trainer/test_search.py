@@ -19,7 +19,9 @@ from services.trainer.candidates import Settings, boosting
 from services.trainer.outcome import MODEL_FILE
 from services.trainer.predictions import PREDICTIONS_FILE
 from services.trainer.table_rows import Rows
-from shared.contracts import MODELS, Notice, TaskType
+from shared.contracts.catalogue import MODELS
+from shared.contracts.problems import Notice
+from shared.contracts.states import TaskType
 from tests.unit.trainer import mixed_table
 
 C, R = TaskType.CLASSIFICATION, TaskType.REGRESSION

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import UNSET
 from statsforecast.utils import AirPassengersDF
 from statsmodels.datasets import co2, macrodata, sunspots
 
 from services.trainer import series, series_rows, series_times
-from shared.contracts import UNSET, Plan, TaskType
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 from shared.errors import CannotTrain, InvalidRequest
 
 

@@ -16,7 +16,9 @@ from services.trainer import predictions, report, series_ensemble, steps
 from services.trainer.outcome import MODEL_FILE, PREDICTIONS_FILE, Choice, FitOutcome, Member
 from services.trainer.report import predict
 from shared.check_request import check_request
-from shared.contracts import Plan, TaskType, TrainRequest, not_onnx, not_skops
+from shared.contracts.downloads import not_onnx, not_skops
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan, TrainRequest
 from tests.unit.trainer.series_fits import air, fitted, plan_for
 from tests.unit.trainer.test_fit_series import promoted
 

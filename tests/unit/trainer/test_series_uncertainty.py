@@ -11,7 +11,9 @@ from services.trainer import backtests, evaluate_series, series_uncertainty
 from services.trainer.backtests import Window
 from services.trainer.series import MEAN
 from services.trainer.series_rows import Columns
-from shared.contracts import Plan, TaskType, Uncertainty
+from shared.contracts.results import Uncertainty
+from shared.contracts.states import TaskType
+from shared.contracts.training import Plan
 
 COLUMNS = Columns(id="shop", time="day", target="sales")
 HORIZON = 4

@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes, load_iris, load_wine
 
 from services.trainer import split
 from services.trainer.number_text import to_numbers
-from shared.contracts import TaskType
+from shared.contracts.states import TaskType
 
 CLASSES, NUMBERS = TaskType.CLASSIFICATION, TaskType.REGRESSION
 

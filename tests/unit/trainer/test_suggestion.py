@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from services.trainer.profile import profile
-from shared.contracts import Profile, TaskType
+from shared.contracts.files import Profile
+from shared.contracts.states import TaskType
 
 N = 240
 CLASSES, QUANTITY, SERIES = TaskType.CLASSIFICATION, TaskType.REGRESSION, TaskType.TIME_SERIES

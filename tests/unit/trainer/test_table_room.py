@@ -15,7 +15,8 @@ from services.trainer.child_memory import LEAST_BYTES, fits_and_guard
 from services.trainer.plan import plan
 from services.trainer.profile import profile
 from services.trainer.table_room import LIBRARIES_BYTES, Share
-from shared.contracts import ColumnProfile, TrainRequest
+from shared.contracts.files import ColumnProfile
+from shared.contracts.training import TrainRequest
 from shared.errors import CannotTrain, ConfigurationError
 
 ROWS = 12_000

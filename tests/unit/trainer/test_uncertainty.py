@@ -10,7 +10,9 @@ import pytest
 
 from services.trainer import evaluate, resampled, uncertainty
 from services.trainer.resampled import Answers
-from shared.contracts import METRICS, TaskType, Uncertainty
+from shared.contracts.catalogue import METRICS
+from shared.contracts.results import Uncertainty
+from shared.contracts.states import TaskType
 
 CLASSES = np.array(["no", "so", "yes"], dtype=object)
 

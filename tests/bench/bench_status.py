@@ -1,5 +1,5 @@
 """Status polls against a bare handler that does one SELECT by primary key (`tests/bench/bare.py`), with a
-thousand tasks in the table and with a million more.
+few thousand tasks in the table and with a million more.
 
 Both databases, two bare handlers and two APIs stand side by side on one server, each a process of its own,
 and are asked in turn, round after round; a ratio is the median over the rounds. The task that is asked for
@@ -42,8 +42,9 @@ ROWS = int(os.environ.get("BENCH_ROWS") or 1_000_000)
 USERS = 1000
 SECONDS = 0.5
 CONNECTIONS = 16
-OTHERS = 1000
-"""Tasks that are asked for in turn where each is to be read: nothing that was read before helps."""
+OTHERS = 8000
+"""Tasks that are asked for in turn where each is to be read: nothing that was read before helps, since what
+was read is older than `long_poll.FRESH_S` when its turn comes again."""
 NEVER = "1000000000"
 """A rate limit that is counted, and not reached."""
 
@@ -79,7 +80,7 @@ async def _servers() -> AsyncIterator[dict[str, str]]:
 async def _database(
     env: dict[str, str], rows: int, user: uuid.UUID
 ) -> tuple[dict[str, str], list[uuid.UUID]]:
-    """The variables of a database of its own: a running task with nine candidates, the thousand more that
+    """The variables of a database of its own: a running task with nine candidates, the thousands more that
     are asked for, and `rows` of others."""
     name = f"with_{rows}"
     await execute(env["DATABASE_URL"], f"CREATE DATABASE {name}")

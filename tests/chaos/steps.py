@@ -47,6 +47,7 @@ def fit(
     scratch: Path,
     progress: Progress,
     best_so_far: float | None = None,
+    **_: Any,
 ) -> FitOutcome:
     what, *arguments = scripted(table, model_name)
     if what == "train":
@@ -93,7 +94,7 @@ def plan(
     profile: Profile,
     scratch: Path,
     progress: Progress,
-    memory_bytes: int | None = None,
+    **_: Any,
 ) -> Plan:
     what, *arguments = scripted(table, "plan")
     ACTS[what](progress, *arguments)

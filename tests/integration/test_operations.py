@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -98,8 +99,9 @@ def test_every_command_in_it_is_one_that_there_is() -> None:
     for line in re.findall(r"docker compose up -d --no-deps --wait (.+)", code):
         assert set(line.split()) <= services
     for module in set(re.findall(r"python -m ([a-z._]+)", code)):
-        path = PROJECT / module.replace(".", "/")
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+        spec = find_spec(module)
+        assert spec is not None, module
+        assert not spec.submodule_search_locations or find_spec(f"{module}.__main__"), module
     for link in re.findall(r"\]\(([^)#]+)\)", text):
         assert (RUNBOOK.parent / link).resolve().exists(), link
 

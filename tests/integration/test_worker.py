@@ -346,7 +346,7 @@ async def test_redis_away_is_no_error_for_whoever_hints(env: dict[str, str]) -> 
 
 DRAINING = """
 import asyncio, os, sys, uvloop
-from shared.contracts import JobKind
+from shared.contracts.states import JobKind
 from shared.logging import configure
 from shared.queue import TRAINER_QUEUE
 from shared.resources import open_resources

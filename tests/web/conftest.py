@@ -27,6 +27,7 @@ def _without(reason: str) -> NoReturn:
     """A person may do without a browser; what decides over a change may not."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
+    # installing a browser takes root and apt-get, which a contributor's machine may lack
     pytest.skip(reason)
 
 

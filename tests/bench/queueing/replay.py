@@ -1,5 +1,5 @@
 """The same arrivals on the product itself: real Postgres, Valkey and store, trainers whose fits take a known
-time (`tests/bench/work/lengths.py`), and what the database saw of every job."""
+time (`tests.bench.work.lengths`), and what the database saw of every job."""
 
 from __future__ import annotations
 
